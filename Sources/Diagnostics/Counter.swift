@@ -1,6 +1,6 @@
 //  Counters, gauges and histograms: raised on the hot path once per batch, read by the monitoring API at any time.
 
-public import Synchronization
+internal import Synchronization
 
 /// A count that only grows.
 public final class Counter: Sendable {
