@@ -16,7 +16,6 @@
 //
 //  One worker owns an arena; nothing in it is shared between threads.
 
-public import CScan
 public import Diagnostics
 internal import Glibc
 
@@ -127,12 +126,12 @@ public struct Key: Sendable {
   @usableFromInline @inline(__always)
   func equals(_ other: Key) -> Bool {
     guard hash == other.hash, word >> 48 == other.word >> 48 else { return false }
-    return word == other.word || memcmp(start, other.start, count) == 0
+    return word == other.word || sameBytes(start, other.start, count)
   }
 }
 
 /// Seeds of the key hash, drawn at start so that nobody outside can make keys collide.
-@usableFromInline nonisolated(unsafe) let keySeeds: (UInt64, UInt64) = (.random(in: 1 ... .max), .random(in: 1 ... .max))
+@usableFromInline let keySeeds: (UInt64, UInt64) = (.random(in: 1 ... .max), .random(in: 1 ... .max))
 
 @usableFromInline @inline(__always)
 func load8(_ p: UnsafePointer<UInt8>) -> UInt64 { UnsafeRawPointer(p).loadUnaligned(as: UInt64.self) }

@@ -3,7 +3,7 @@
 //  Odd results are Logstash's: equality never converts and never fails, order between what has no order is an error
 //  that takes the event out of the pipeline, membership compares text forms where the list is constant.
 
-public import Diagnostics
+internal import Diagnostics
 internal import Glibc
 public import Patterns
 
@@ -58,12 +58,17 @@ public final class Condition: @unchecked Sendable, CustomStringConvertible {
     case .compare(let a, let comparison, let b):
       if let a = a.constant, let b = b.constant { return compare(a, comparison, b) }
     case .match(let a, let pattern, let negated):
-      if case .text(let bytes)? = a.constant { return bytes.withUnsafeBytes { pattern.isFound(in: $0) } != negated }
+      if case .text(let bytes)? = a.constant { return Condition.isFound(pattern, bytes) != negated }
     case .member(let a, let b, let negated):
       if a.constant != nil, b.constant != nil { return negated }
       if a.constant != nil, case .list = b { return negated }
     }
     return nil
+  }
+
+  private static func isFound(_ pattern: Pattern, _ bytes: [UInt8]) -> Bool {
+    if case .match = bytes.withUnsafeBytes({ MatchScratch().match(pattern, $0) }) { return true }
+    return false
   }
 
   private static func evaluate(
@@ -92,12 +97,12 @@ public final class Condition: @unchecked Sendable, CustomStringConvertible {
       switch operand {
       case .field(let reference):
         guard let text = event.value(reference)?.text else { return negated }
-        found = scratch.match(pattern, text, isValidUTF8: true)
-      case .text(let bytes): found = bytes.withUnsafeBytes { scratch.match(pattern, $0, isValidUTF8: true) }
+        found = scratch.match(pattern, text, options: .validText)
+      case .text(let bytes): found = bytes.withUnsafeBytes { scratch.match(pattern, $0, options: .validText) }
       default: return negated
       }
       switch found {
-      case .matched: return !negated
+      case .match: return !negated
       case .none: return negated
       default: throw ConditionFailure(reason: .expressionLimit)
       }
@@ -122,8 +127,9 @@ public final class Condition: @unchecked Sendable, CustomStringConvertible {
     return true
   }
 
+  private static let falseText = Array("false".utf8)
   private static func isFalse(_ text: UnsafeRawBufferPointer) -> Bool {
-    text.count == 5 && memcmp(text.baseAddress, "false", 5) == 0
+    text.elementsEqual(falseText)
   }
 
   // MARK: Comparison
@@ -232,8 +238,8 @@ public final class Condition: @unchecked Sendable, CustomStringConvertible {
   private static func order(_ a: Double, _ b: Double) -> Int { a < b ? -1 : a > b ? 1 : 0 }
 
   private static func order(_ a: UnsafeRawBufferPointer, _ b: UnsafeRawBufferPointer) -> Int {
-    let shared = min(a.count, b.count)
-    let result = shared == 0 ? 0 : Int(memcmp(a.baseAddress, b.baseAddress, shared))
+    guard let left = a.baseAddress, let right = b.baseAddress else { return a.count - b.count }
+    let result = Int(memcmp(left, right, min(a.count, b.count)))
     return result != 0 ? result : a.count - b.count
   }
 
@@ -332,13 +338,13 @@ extension Comparison {
 /// The offset of `part` in `text`, or nil.
 public func findBytes(_ part: UnsafeRawBufferPointer, in text: UnsafeRawBufferPointer) -> Int? {
   guard part.count <= text.count else { return nil }
-  guard part.count > 0, let first = text.baseAddress else { return 0 }
+  guard part.count > 0, let first = text.baseAddress, let wanted = part.baseAddress else { return 0 }
   var from = 0
   let lead = CInt(part[0])
   while from <= text.count - part.count {
     guard let hit = memchr(first + from, lead, text.count - part.count - from + 1) else { return nil }
     let at = UnsafeRawPointer(hit) - first
-    if memcmp(hit, part.baseAddress, part.count) == 0 { return at }
+    if memcmp(hit, wanted, part.count) == 0 { return at }
     from = at + 1
   }
   return nil

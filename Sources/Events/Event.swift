@@ -408,7 +408,14 @@ public struct Event {
 
 @inline(__always)
 public func equal(_ left: UnsafeRawBufferPointer, _ right: UnsafeRawBufferPointer) -> Bool {
-  left.count == right.count && (left.count == 0 || memcmp(left.baseAddress, right.baseAddress, left.count) == 0)
+  guard left.count == right.count, let a = left.baseAddress, let b = right.baseAddress else { return left.count == right.count }
+  return memcmp(a, b, left.count) == 0
+}
+
+/// Whether two keys of equal length hold the same bytes.
+@usableFromInline
+func sameBytes(_ left: UnsafePointer<UInt8>, _ right: UnsafePointer<UInt8>, _ count: Int) -> Bool {
+  memcmp(left, right, count) == 0
 }
 
 extension Arena {

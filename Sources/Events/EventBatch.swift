@@ -1,6 +1,6 @@
 //  The events that a worker has in hand, and their arrival from raw payloads.
 
-public import Diagnostics
+internal import Diagnostics
 internal import Glibc
 
 /// A batch of events with its memory. One worker owns it, fills it, runs the filters and empties it again.

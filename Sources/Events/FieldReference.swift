@@ -51,8 +51,9 @@ public final class FieldReference: @unchecked Sendable, Hashable, CustomStringCo
     let parts = isMetadata ? Array(names.dropFirst()) : names
     count = parts.count
     description = String(decoding: text, as: UTF8.self)
-    keys = .allocate(capacity: parts.reduce(0) { $0 + $1.count } + 64)
+    let keys = UnsafeMutablePointer<UInt8>.allocate(capacity: parts.reduce(0) { $0 + $1.count } + 64)
     keys.initialize(repeating: 0, count: parts.reduce(0) { $0 + $1.count } + 64)
+    self.keys = keys
     self.parts = .allocate(capacity: max(1, parts.count))
     var offset = 0
     for (i, name) in parts.enumerated() {

@@ -4,7 +4,7 @@
 //  at the place of the first: a 256-bit filter per map says at once that a key is new, and maps of very many keys are
 //  deduplicated when they close.
 
-public import CScan
+internal import CScan
 internal import Diagnostics
 internal import Glibc
 

@@ -1,7 +1,7 @@
 //  Validation and repair of UTF-8. Everything in an event is valid UTF-8, so this is done once, where bytes arrive.
 
-public import CScan
-internal import Diagnostics
+internal import CScan
+public import Diagnostics
 
 /// The offset of the first byte that is not part of valid UTF-8, or nil.
 ///

@@ -154,7 +154,7 @@ public struct Value {
     case .bigInteger: return left.span.elementsEqual(right.span)
     case .text:
       guard let a = text, let b = other.text else { return false }
-      return a.count == b.count && (a.count == 0 || memcmp(a.baseAddress, b.baseAddress, a.count) == 0)
+      return equal(a, b)
     case .list:
       guard count == other.count else { return false }
       var (a, b) = (first, other.first)

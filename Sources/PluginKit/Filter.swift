@@ -10,7 +10,6 @@
 public import Config
 public import Diagnostics
 public import Events
-public import Patterns
 
 /// What a filter's file declares: manual, settings, and how a configured filter is made.
 public protocol FilterPlugin: Sendable {

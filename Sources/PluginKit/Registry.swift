@@ -2,7 +2,7 @@
 
 public import Config
 public import Diagnostics
-public import Events
+internal import Events
 
 /// Options that every filter has.
 struct CommonFilterSettings: PluginSettings {

@@ -50,9 +50,7 @@ public func readFile(_ path: String, limitBytes: Int = 64 << 20) throws(SystemEr
   var bytes: [UInt8] = []
   var block = [UInt8](repeating: 0, count: min(max(Int(info.st_size) + 1, 4096), limitBytes + 1))
   while true {
-    let n = try block.withUnsafeMutableBytes { (space) throws(SystemError) in
-      try systemCall("read \(path)") { Glibc.read(descriptor, space.baseAddress, space.count) }
-    }
+    let n = try systemCall("read \(path)") { Glibc.read(descriptor, &block, block.count) }
     if n == 0 { return bytes }
     bytes.append(contentsOf: block[..<n])
     if bytes.count > limitBytes { throw SystemError(EFBIG, call: "read \(path)") }

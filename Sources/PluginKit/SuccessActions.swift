@@ -1,7 +1,7 @@
 //  The common options that every filter has: add_field, add_tag, remove_field and remove_tag, applied to events that
 //  the filter handled well, in Logstash's order: add_field, remove_field, add_tag, remove_tag.
 
-public import Diagnostics
+internal import Diagnostics
 public import Events
 
 /// What happens to an event after a filter's success. Immutable; any thread may apply it.
