@@ -34,7 +34,7 @@ struct Drop: FilterPlugin {
     func process(_ batch: FilterBatch) {
       batch.forEach { event in
         if percentage >= 100 || Int.random(in: 0..<100) < percentage { event.cancel() }
-        return true
+        return false  // upstream, a kept event is not decorated either
       }
     }
   }

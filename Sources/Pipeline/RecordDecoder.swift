@@ -1,6 +1,6 @@
 //  Payloads to events, by what the record's descriptor says; the present configuration has no part in it.
 
-package import Diagnostics
+internal import Diagnostics
 package import Events
 internal import PluginKit
 package import Records

@@ -5,7 +5,7 @@ import Diagnostics
 import Events
 import Glibc
 import Pipeline
-import PluginKit
+public import PluginKit
 
 public struct CaseRunner {
   private let registry: Registry
@@ -104,13 +104,12 @@ public struct CaseRunner {
 
   private func compile(_ list: Value?, _ builder: StepBuilder, _ folder: String?) -> [Step] {
     var steps: [Step] = []
-    for step in list?.elements ?? [] {
+    let entries = list.map { $0.isMap ? [$0] : $0.elements } ?? []
+    for step in entries {
       if let condition = step["if"]?.string {
-        let otherwise = step["else"]
-        let elseSteps = otherwise?.isMap == true ? [otherwise] : otherwise?.elements ?? []
         steps += builder.branch(
           .init(condition, place), then: compile(step["then"], builder, folder),
-          otherwise: elseSteps.compactMap { $0 }.flatMap { compileOne($0, builder, folder) })
+          otherwise: compile(step["else"], builder, folder))
       } else {
         steps += compileOne(step, builder, folder)
       }
@@ -119,14 +118,6 @@ public struct CaseRunner {
   }
 
   private func compileOne(_ step: Value, _ builder: StepBuilder, _ folder: String?) -> [Step] {
-    if step["if"] != nil {
-      let list = step
-      let condition = list["if"]?.string ?? ""
-      let otherwise = list["else"]?.elements ?? []
-      return builder.branch(
-        .init(condition, place), then: compile(list["then"], builder, folder),
-        otherwise: otherwise.flatMap { compileOne($0, builder, folder) })
-    }
     let when = step["when"]?.string.map { StepBuilder.Written($0, place) }
     let id = step["id"]?.string.map { StepBuilder.Written($0, place) }
     for member in step.elements {
