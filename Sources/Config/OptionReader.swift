@@ -72,7 +72,7 @@ public final class OptionReader {
   public func finish() {
     let names = Set(known)
     for entry in entries where !names.contains(entry.key) {
-      let near = nearest(to: entry.key, among: known.filter { obsolete[$0] == nil })
+      let near = nearestName(to: entry.key, among: known.filter { obsolete[$0] == nil })
       let hints = [
         near.map { "did you mean '\($0)'?" }, owner.helpName.map { "`sluice help \($0)` lists the options" },
       ]

@@ -1,8 +1,6 @@
 //  The plain types of options: texts, numbers, booleans, enumerations. The rules are those of Logstash, so that a
 //  configuration carries over, and strict, so that a slip is found before the first event.
 
-internal import Diagnostics
-
 extension String: OptionValue {
   public static var typeName: String { "text" }
   public static func read(_ node: YAMLNode, _ context: OptionContext) -> String? {
@@ -82,7 +80,7 @@ extension OptionEnum {
     guard let text = context.text(node, expected: expected) else { return nil }
     if let value = Self(rawValue: text) { return value }
     let sameLetters = names.first { $0.lowercased() == text.lowercased() }
-    let near = node.isSecret ? nil : sameLetters ?? nearest(to: text, among: names)
+    let near = node.isSecret ? nil : sameLetters ?? nearestName(to: text, among: names)
     return context.refuse(node, expected: expected, hint: near.map { "did you mean '\($0)'?" })
   }
   public var optionText: String? { yamlText(rawValue) }

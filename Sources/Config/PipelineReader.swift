@@ -28,7 +28,7 @@ final class PipelineReader {
       return nil
     }
     for entry in entries where !Self.sections.contains(entry.key) {
-      let near = nearest(to: entry.key, among: Self.sections)
+      let near = nearestName(to: entry.key, among: Self.sections)
       problems.error(
         entry.keyPosition, "a pipeline file has no section '\(excerpt(of: entry.key))'", code: "config.unknown-section",
         hint: near.map { "did you mean '\($0)'?" } ?? "the sections are \(Self.sections.joined(separator: ", "))")

@@ -6,11 +6,30 @@ public import Diagnostics
 
 /// One layer: dotted names and their values.
 public struct SettingLayer: Sendable {
-  public var entries: [YAMLEntry] = []
+  /// In written order; no name occurs twice.
+  public private(set) var entries: [YAMLEntry] = []
+  private var places: [String: Int] = [:]
 
   public init() {}
 
-  public func entry(_ name: String) -> YAMLEntry? { entries.first { $0.key == name } }
+  public func entry(_ name: String) -> YAMLEntry? { places[name].map { entries[$0] } }
+
+  /// Adds an entry, or replaces that of the same name.
+  mutating func set(_ entry: YAMLEntry) {
+    if let place = places[entry.key] {
+      entries[place] = entry
+    } else {
+      places[entry.key] = entries.count
+      entries.append(entry)
+    }
+  }
+
+  /// This layer without the entries that `isUnwanted` names.
+  func without(_ isUnwanted: (String) -> Bool) -> SettingLayer {
+    var rest = SettingLayer()
+    for entry in entries where !isUnwanted(entry.key) { rest.set(entry) }
+    return rest
+  }
 
   /// The layer of a settings file. Maps are followed as far as they name no setting: `queue: { max_bytes: 1gb }` and
   /// `queue.max_bytes: 1gb` are the same.
@@ -53,9 +72,7 @@ public struct SettingLayer: Sendable {
       // Like a variable's value: split where a list is wanted, and not given where it is empty.
       let value = YAMLNode(
         .scalar(String(assignment[assignment.index(after: equals)...])), position, heldVariable: true)
-      let name = String(assignment[..<equals])
-      entries.removeAll { $0.key == name }
-      entries.append(YAMLEntry(key: name, keyPosition: position, value: value))
+      set(YAMLEntry(key: String(assignment[..<equals]), keyPosition: position, value: value))
     }
   }
 
@@ -72,7 +89,7 @@ public struct SettingLayer: Sendable {
       }
       let position = SourcePosition(file: name)
       let value = YAMLNode(.scalar(text), position, heldVariable: true)
-      layer.entries.append(YAMLEntry(key: setting, keyPosition: position, value: value))
+      layer.set(YAMLEntry(key: setting, keyPosition: position, value: value))
     }
     return (layer, unknown)
   }
@@ -96,7 +113,7 @@ public struct SettingLayer: Sendable {
           hint: "the first is in line \(first.keyPosition.line)")
         continue
       }
-      entries.append(YAMLEntry(key: resolved, keyPosition: entry.keyPosition, value: entry.value))
+      set(YAMLEntry(key: resolved, keyPosition: entry.keyPosition, value: entry.value))
     }
   }
 

@@ -44,9 +44,8 @@ public struct Settings: Sendable {
           hint: "it belongs into sluice.yml")
       }
     }
-    var own = file.settings
-    own.entries.removeAll {
-      $0.key == "pipeline.id" || SettingNames.daemon.contains($0.key) && !SettingNames.pipeline.contains($0.key)
+    let own = file.settings.without {
+      $0 == "pipeline.id" || SettingNames.daemon.contains($0) && !SettingNames.pipeline.contains($0)
     }
     Self.checkNames(own, allowed: SettingNames.pipeline, problems)
     // The lower layers have told their mistakes already.
@@ -68,6 +67,8 @@ public struct Settings: Sendable {
   }
 
   private static func checkNames(_ layer: SettingLayer, allowed: Set<String>, _ problems: Problems) {
+    let short = allowed.filter { $0.hasPrefix("pipeline.") }.map { String($0.dropFirst("pipeline.".count)) }
+    let names = allowed.sorted() + (allowed == SettingNames.pipeline ? short.sorted() : [])
     for entry in layer.entries where !allowed.contains(entry.key) {
       if let reason = SettingNames.ignoredReason(entry.key) {
         problems.warning(
@@ -75,9 +76,7 @@ public struct Settings: Sendable {
           hint: reason)
         continue
       }
-      let short = allowed.filter { $0.hasPrefix("pipeline.") }.map { String($0.dropFirst("pipeline.".count)) }
-      let near = nearest(
-        to: entry.key, among: allowed.sorted() + (allowed == SettingNames.pipeline ? short.sorted() : []))
+      let near = nearestName(to: entry.key, among: names)
       problems.error(
         entry.keyPosition, "there is no setting '\(excerpt(of: entry.key))'", code: "config.unknown-setting",
         hint: near.map { "did you mean '\($0)'?" })

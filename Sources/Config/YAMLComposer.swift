@@ -12,6 +12,8 @@ public enum YAML {
     /// Aliases count as often as they are used.
     public var nodes = 100_000
     public var depth = 100
+    /// Errors after which the rest of a file is not looked at.
+    public var errors = 100
     public init() {}
   }
 
@@ -86,6 +88,15 @@ final class YAMLComposer {
   private var anchors: [String: YAMLNode] = [:]
   private var openAnchors: Set<String> = []
   private var nodeCount = 0
+  private var errorCount = 0
+  /// Offsets of the first byte of each line, worked out with the first error that shows a line.
+  lazy var lineStarts: [Int] = {
+    var starts = [0]
+    bytes.withUnsafeBufferPointer { bytes in
+      for index in bytes.indices where bytes[index] == 10 { starts.append(index + 1) }
+    }
+    return starts
+  }()
 
   init(_ bytes: [UInt8], file: String, problems: Problems, limits: YAML.Limits) {
     self.bytes = bytes
@@ -147,7 +158,7 @@ final class YAMLComposer {
     }
     try count(1, at: event.position)
     if let anchor = event.anchor { openAnchors.insert(anchor) }
-    let isText = checkTag(event)
+    let isText = try checkTag(event)
     let node: YAMLNode
     switch event.kind {
     case .scalar(let text, let style):
@@ -186,16 +197,16 @@ final class YAMLComposer {
         let key = try node(from: event, depth: depth + 1)
         // Told once the value is read: where that fails, the failure says it better.
         _ = try node(from: try next(), depth: depth + 1)
-        problems.error(
+        try tell(
           event.position, "a key must be text, not \(key.phrase)", code: "config.bad-key",
           hint: quotedForm(at: event.position, inFlow: true).map { "write it in quotes: \($0)" })
         continue
       }
-      _ = checkTag(event)
+      _ = try checkTag(event)
       let value = try node(from: try next(), depth: depth + 1)
       if let anchor = event.anchor { anchors[anchor] = YAMLNode(.scalar(key), event.position, style: style) }
       if let first = places[key] {
-        problems.error(
+        try tell(
           event.position, "the key '\(excerpt(of: key))' is given twice", code: "config.duplicate-key",
           hint: "the first is in line \(first.line)")
         continue
@@ -220,7 +231,7 @@ final class YAMLComposer {
       var added: [YAMLEntry] = []
       for source in node.items ?? [node] {
         guard let entries = source.entries else {
-          problems.error(
+          try tell(
             source.position, "'<<' takes a map or a list of maps, not \(source.phrase)", code: "config.bad-merge")
           continue
         }
@@ -239,13 +250,24 @@ final class YAMLComposer {
       throw Problem(position, "'*\(name)' stands inside the value that it names", code: "config.bad-alias")
     }
     guard let node = anchors[name] else {
-      problems.error(
+      try tell(
         position, "there is no anchor '&\(name)' above", code: "config.bad-alias",
         hint: quotedForm(at: position).map { "if text is meant, write it in quotes: \($0)" })
       return YAMLNode(.scalar(""), position, style: .block)
     }
     try count(node.nodeCount - 1, at: position)
     return node
+  }
+
+  /// Tells of an error after which reading goes on; ends it where a file has far too many.
+  private func tell(
+    _ position: SourcePosition, _ text: String, code: String, hint: @autoclosure () -> String? = nil
+  ) throws(Problem) {
+    errorCount += 1
+    if errorCount > limits.errors {
+      throw Problem(position, "the file has more than \(limits.errors) errors", code: "config.too-many-errors")
+    }
+    problems.error(position, text, code: code, hint: hint())
   }
 
   private func count(_ more: Int, at position: SourcePosition) throws(Problem) {
@@ -259,7 +281,7 @@ final class YAMLComposer {
 
   /// Refuses tags that we do not know. What a value is follows from its option, so the known ones change nothing
   /// but `!!str` and `!`, which make a text.
-  private func checkTag(_ event: Event) -> Bool {
+  private func checkTag(_ event: Event) throws(Problem) -> Bool {
     guard let tag = event.tag else { return false }
     if tag == "!" { return true }
     let prefix = "tag:yaml.org,2002:"
@@ -267,11 +289,11 @@ final class YAMLComposer {
       let name = tag.dropFirst(prefix.count)
       if name == "str" { return true }
       if ["int", "float", "bool", "null", "map", "seq"].contains(name) { return false }
-      problems.error(
+      try tell(
         event.position, "the tag '!!\(excerpt(of: String(name)))' is not known", code: "config.unknown-tag")
       return false
     }
-    problems.error(
+    try tell(
       event.position, "the tag '\(excerpt(of: tag))' is not known", code: "config.unknown-tag",
       hint: quotedForm(at: event.position).map { "if text is meant, write it in quotes: \($0)" })
     return false

@@ -144,3 +144,9 @@ func excerpt(of text: String) -> String {
   }
   return shown
 }
+
+/// The name that a misspelt key may mean. A key longer than any name is not compared, so that a hostile file costs
+/// no time.
+func nearestName(to key: String, among names: some Sequence<String>) -> String? {
+  key.utf8.count > 64 ? nil : nearest(to: key, among: names)
+}

@@ -22,7 +22,8 @@ struct YAMLSyntaxFailure {
     case "found character that cannot start any token":
       let character = composer.character(at: position)
       if character == "\t" { return syntax("a tab cannot indent", "use spaces") }
-      return syntax("a value cannot begin with '\(character.map(String.init) ?? "")' without quotes", quoted)
+      let shown = character.map { "'\($0)'" } ?? "this character"
+      return syntax("a value cannot begin with \(shown) without quotes", quoted)
     case "mapping values are not allowed in this context":
       return syntax("a second ': ' is not allowed here", quoted ?? "check the indentation, or write the text in quotes")
     case "did not find expected key":
@@ -60,16 +61,12 @@ struct YAMLSyntaxFailure {
 extension YAMLComposer {
   /// The text of one line; lines count from 1.
   private func line(_ number: Int) -> [Unicode.Scalar] {
-    var current = 1
-    var start = 0
-    for (index, byte) in bytes.enumerated() where byte == 10 {
-      if current == number {
-        return Array(String(decoding: bytes[start..<index], as: UTF8.self).unicodeScalars).filter { $0 != "\r" }
-      }
-      current += 1
-      start = index + 1
-    }
-    return current == number ? Array(String(decoding: bytes[start...], as: UTF8.self).unicodeScalars) : []
+    guard number >= 1, number <= lineStarts.count else { return [] }
+    let start = lineStarts[number - 1]
+    let end = number < lineStarts.count ? lineStarts[number] - 1 : bytes.count
+    // A place further along than this is of no use to a reader.
+    let shown = bytes[start..<min(end, start + 4096)]
+    return String(decoding: shown, as: UTF8.self).unicodeScalars.filter { $0 != "\r" }
   }
 
   func character(at position: SourcePosition) -> Unicode.Scalar? {

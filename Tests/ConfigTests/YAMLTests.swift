@@ -77,6 +77,12 @@ func messages(_ text: String) -> [String] {
     #expect(messages(sound).isEmpty)
   }
 
+  @Test func `a file with far too many errors is given up, and costs no more than a sound one`() {
+    let all = messages(String(repeating: "- !x 1\n", count: 40_000))
+    #expect(all.count == 101)
+    #expect(all.last == "f.yml:101:3: error: the file has more than 100 errors [config.too-many-errors]")
+  }
+
   @Test func `invalid UTF-8 has a place`() {
     let problems = Problems()
     _ = YAML.parse(Array("a: 1\nä: ".utf8) + [0xFF, 10], file: "f.yml", problems: problems)
