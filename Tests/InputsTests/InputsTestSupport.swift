@@ -80,7 +80,7 @@ struct SocketFailure: Error, CustomStringConvertible {
 }
 
 /// A blocking TCP client; every wait ends after ten seconds.
-final class TestClient {
+final class TestClient: Sendable {
   let fd: CInt
 
   init(port: Int, receiveBufferBytes: CInt? = nil) throws {
