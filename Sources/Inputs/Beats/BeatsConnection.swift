@@ -128,8 +128,8 @@ final class BeatsConnection: ConnectionHandler, @unchecked Sendable {  // unchec
   private func readOn() {
     guard isHeld, connection.isOpen, mayReadOn else { return }
     isHeld = false
-    // The inflater may hold content for which no byte has to come.
-    if parser.hasPendingOutput { _ = take(UnsafeRawBufferPointer(start: nil, count: 0)) }
+    // The parser may hold something for which no byte has to come.
+    if parser.isPending { _ = take(UnsafeRawBufferPointer(start: nil, count: 0)) }
     if !isHeld, connection.isOpen { connection.resumeReading() }
   }
 

@@ -137,8 +137,9 @@ struct BeatsParser: ~Copyable {
     return true
   }
 
-  /// Content of a compressed frame waits to be parsed though no bytes need to come for it.
-  var hasPendingOutput: Bool { hasMoreOutput }
+  /// Something is to be told though no bytes need to come for it: content of a compressed frame, or a window's end that
+  /// stood behind a part.
+  var isPending: Bool { hasMoreOutput || isWindowDone }
 
   /// The records so far, for a part or a whole window; nil where there are none.
   mutating func takeBatch() -> RecordBatch? {
@@ -161,6 +162,11 @@ struct BeatsParser: ~Copyable {
     hasMoreOutput = false
   }
 
+  private var isWithinCompressed: Bool {
+    if case .compressed = body { return true }
+    return false
+  }
+
   // MARK: The connection's bytes
 
   /// Parses from the front of `bytes`.
@@ -169,6 +175,10 @@ struct BeatsParser: ~Copyable {
   mutating func parse(_ bytes: UnsafeRawBufferPointer) throws(BeatsFault) -> (used: Int, outcome: Outcome) {
     var used = 0
     while true {
+      if isWindowDone, !isWithinCompressed {
+        isWindowDone = false
+        return (used, .window)
+      }
       var wasCompressed = false
       if case .compressed(let left) = body {
         wasCompressed = true
@@ -190,10 +200,7 @@ struct BeatsParser: ~Copyable {
         if hasMoreOutput || (used < bytes.count && left > 0) { continue }
         return (used, .more)
       }
-      if isWindowDone {
-        isWindowDone = false
-        return (used, .window)
-      }
+      if isWindowDone { continue }
       if isEmptyWindow {
         isEmptyWindow = false
         return (used, .emptyWindow)
