@@ -2,6 +2,7 @@ import Diagnostics
 import Glibc
 import Inputs
 import Net
+import TestSupport
 import Testing
 
 @Suite struct BeatsFuzzTests {

@@ -5,6 +5,7 @@ import Glibc
 import Inputs
 import Net
 import Records
+import TestSupport
 import Testing
 
 /// A recorded session of a real shipper.

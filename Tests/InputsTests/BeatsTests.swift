@@ -4,6 +4,7 @@ import Glibc
 import Inputs
 import Net
 import Records
+import TestSupport
 import Testing
 
 /// Builds frames.
@@ -167,7 +168,7 @@ enum Lumber {
     let frames = (1...count).flatMap { Lumber.json($0, #"{"m":"\#(body)","n":\#($0)}"#) }
     let bytes = Lumber.window(count) + Lumber.compressed(frames) + Lumber.window(1) + Lumber.events(1, "last")
     let sender = Gate(false)
-    Thread.run { try? client.send(bytes); sender.update { $0 = true } }
+    TestThread.run { try? client.send(bytes); sender.update { $0 = true } }
     var released = 0
     while sink.payloads.count < count, sink.waitForHeld(1) {
       // Two parts at most wait at a time: memory is bounded though the whole window has arrived.
@@ -374,27 +375,5 @@ enum Lumber {
     #expect(waitForStop { server.stop(within: .milliseconds(200), completion: $0) })
     #expect(client.receiveAll() == [])
     sink.release()  // late: nothing may break
-  }
-}
-
-enum Thread {
-  /// Runs `body` on a thread of its own.
-  static func run(_ body: @escaping @Sendable () -> Void) {
-    let box = Unmanaged.passRetained(Box(body))
-    var thread = pthread_t()
-    let pointer = SendablePointer(box.toOpaque())
-    pthread_create(&thread, nil, { raw in
-      if let raw { Unmanaged<Box>.fromOpaque(raw).takeRetainedValue().body() }
-      return nil
-    }, pointer.raw)
-    pthread_detach(thread)
-  }
-  private final class Box: Sendable {
-    let body: @Sendable () -> Void
-    init(_ body: @escaping @Sendable () -> Void) { self.body = body }
-  }
-  private struct SendablePointer: @unchecked Sendable {
-    let raw: UnsafeMutableRawPointer
-    init(_ raw: UnsafeMutableRawPointer) { self.raw = raw }
   }
 }
