@@ -178,8 +178,8 @@ public final class Listener: @unchecked Sendable {  // unchecked: mutable state 
 
   private func take(_ fd: CInt, from peer: PeerAddress) {
     if Int(fd) >= descriptorLimit || current.value >= configuration.maxConnections {
-      _ = Glibc.close(fd)
       refused.add()
+      _ = Glibc.close(fd)
       Log.warn(
         "net.too-many-connections", "A connection was closed at once: the limit of connections or open files is reached.",
         [

@@ -1,5 +1,6 @@
 import Diagnostics
 import Foundation
+import Glibc
 import Net
 import TestSupport
 import Testing
@@ -17,7 +18,7 @@ struct Certificates {
       let key = run("openssl", ["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", path(name + ".key")])
       guard key == 0 else { return false }
       if let signer {
-        guard run("openssl", ["req", "-new", "-key", path(name + ".key"), "-subj", subject + cn, "-out", path(name + ".csr")]) == 0
+        guard run("openssl", ["req", "-utf8", "-new", "-key", path(name + ".key"), "-subj", subject + cn, "-out", path(name + ".csr")]) == 0
         else { return false }
         return run(
           "openssl",
@@ -25,7 +26,7 @@ struct Certificates {
             "-CAcreateserial", "-days", "2", "-out", path(name + ".pem")]) == 0
       }
       return run(
-        "openssl", ["req", "-x509", "-key", path(name + ".key"), "-subj", subject + cn, "-days", "2", "-out", path(name + ".pem")])
+        "openssl", ["req", "-utf8", "-x509", "-key", path(name + ".key"), "-subj", subject + cn, "-days", "2", "-out", path(name + ".pem")])
         == 0
     }
     guard make("ca", "Test CA", signer: nil), make("server", "localhost", signer: "ca"), make("client", "wéb-01", signer: "ca"),
@@ -67,7 +68,8 @@ struct Certificates {
     process.standardError = FileHandle.nullDevice
     guard (try? process.run()) != nil else { return nil }
     defer {
-      process.terminate()
+      // Dispatch's threads block most signals, and a child inherits that: only this one arrives for sure.
+      kill(process.processIdentifier, SIGKILL)
       process.waitUntilExit()
     }
     let writer = toClient.fileHandleForWriting
