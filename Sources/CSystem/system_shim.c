@@ -64,3 +64,7 @@ int64_t sys_cpu_ns(void) {
   if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t) != 0) return -1;
   return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
+void sys_keep_freed_memory(int bytes) {
+  mallopt(M_MMAP_THRESHOLD, bytes);
+  mallopt(M_TRIM_THRESHOLD, bytes);
+}

@@ -25,3 +25,6 @@ int sys_exit_status(int status);
 int sys_raise_open_files(void);
 /// CPU time of this process in nanoseconds, user and system together.
 int64_t sys_cpu_ns(void);
+/// Lets the allocator keep freed memory of up to `bytes` in each arena instead of giving it back to the system at once:
+/// blocks of a few hundred KiB that come and go (windows, reads) then cost no page faults.
+void sys_keep_freed_memory(int bytes);

@@ -106,6 +106,7 @@ struct BeatsParser: ~Copyable {
   private(set) var sequence: UInt32 = 0
   private(set) var framesLeft = 0
   private(set) var batch: RecordBatch?
+  private var expectedBytes = 0
   private var body = Body.none
   private var recordStart = 0
   private var text = ByteBuffer()
@@ -145,6 +146,7 @@ struct BeatsParser: ~Copyable {
   mutating func takeBatch() -> RecordBatch? {
     let taken = batch
     batch = nil
+    if let taken { expectedBytes = min(taken.byteCount + taken.byteCount / 16, 4 << 20) }
     return taken
   }
 
@@ -352,6 +354,8 @@ struct BeatsParser: ~Copyable {
   private mutating func currentBatch() -> RecordBatch {
     if let batch { return batch }
     let fresh = makeBatch()
+    // A shipper's windows are much alike: as much as the one before really held saves growing step by step.
+    if expectedBytes > 0 { fresh.payloads.reserve(expectedBytes) }
     batch = fresh
     return fresh
   }
