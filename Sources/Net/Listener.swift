@@ -89,8 +89,9 @@ public final class Listener: @unchecked Sendable {  // unchecked: mutable state 
   }
 
   deinit {
-    // A listener that never started has no source whose cancellation would close the socket.
-    if state.withLock({ $0.source == nil && !$0.isStopped }) { _ = Glibc.close(descriptor) }
+    // The cancellation closes the socket; without a source there is nobody else to do it.
+    let (source, isStopped) = state.withLock { ($0.source, $0.isStopped) }
+    if let source { source.cancel() } else if !isStopped { _ = Glibc.close(descriptor) }
     if spare >= 0 { _ = Glibc.close(spare) }
   }
 
@@ -99,7 +100,8 @@ public final class Listener: @unchecked Sendable {  // unchecked: mutable state 
     for var address in try SocketAddress.resolve(host: configuration.host, port: configuration.port) {
       do throws(SystemError) {
         let fd = try systemCall("socket") {
-          socket(address.family, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue) | CInt(SOCK_NONBLOCK.rawValue), 0)
+          socket(
+            address.family, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue) | CInt(SOCK_NONBLOCK.rawValue), 0)
         }
         do throws(SystemError) {
           setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1)
@@ -156,7 +158,9 @@ public final class Listener: @unchecked Sendable {  // unchecked: mutable state 
     for _ in 0..<64 {
       if state.withLock({ $0.isStopped }) { return }
       var address = SocketAddress()
-      let fd = address.withPointer { sys_accept4(descriptor, $0, $1, CInt(SOCK_NONBLOCK.rawValue) | CInt(SOCK_CLOEXEC.rawValue)) }
+      let fd = address.withPointer {
+        sys_accept4(descriptor, $0, $1, CInt(SOCK_NONBLOCK.rawValue) | CInt(SOCK_CLOEXEC.rawValue))
+      }
       guard fd >= 0 else {
         switch errno {
         case EAGAIN: return
@@ -181,7 +185,8 @@ public final class Listener: @unchecked Sendable {  // unchecked: mutable state 
       refused.add()
       _ = Glibc.close(fd)
       Log.warn(
-        "net.too-many-connections", "A connection was closed at once: the limit of connections or open files is reached.",
+        "net.too-many-connections",
+        "A connection was closed at once: the limit of connections or open files is reached.",
         [
           "listen": "\(address)", "peer": "\(peer)", "open": .number(current.value),
           "limit": .number(configuration.maxConnections), "descriptors": .number(descriptorLimit),

@@ -59,15 +59,12 @@ import Testing
     server.stop(within: .zero) {}
   }
 
-  @Test func `a thousand idle connections cost little and do not disturb others`() throws {
+  @Test func `a thousand idle connections do not disturb others`() throws {
     let sink = TestSink()
     let server = try makeBeats(sink)
-    let before = residentBytes()
     var idle: [TestClient] = []
     for _ in 0..<1000 { idle.append(try TestClient(port: server.port)) }
     #expect(waitUntil { server.connectionCount == 1000 })
-    let each = (residentBytes() - before) / 1000
-    #expect(each < 8 << 10, "\(each) bytes a connection")
     let client = try TestClient(port: server.port)
     try client.send(Lumber.window(1) + Lumber.events(1))
     #expect(client.receive(exactly: 6) == Lumber.ack(1))
@@ -79,12 +76,27 @@ import Testing
     #expect(waitForStop { server.stop(within: .milliseconds(100), completion: $0) })
   }
 
-  private func residentBytes() -> Int {
-    var buffer = [UInt8](repeating: 0, count: 256)
-    let fd = open("/proc/self/statm", O_RDONLY)
-    defer { close(fd) }
-    let n = read(fd, &buffer, buffer.count)
-    let parts = String(decoding: buffer.prefix(max(0, n)), as: UTF8.self).split(separator: " ")
-    return parts.count > 1 ? (Int(parts[1]) ?? 0) * 4096 : 0
+  @Test func `an idle connection costs less than 8 KiB with its client`() async {
+    await #expect(processExitsWith: .success) {
+      let server = try makeBeats(TestSink())
+      var idle = try (0..<100).map { _ in try TestClient(port: server.port) }  // what is paid once
+      guard waitUntil({ server.connectionCount == 100 }) else { exit(2) }
+      let before = residentBytes()
+      for _ in 0..<1000 { idle.append(try TestClient(port: server.port)) }
+      guard waitUntil({ server.connectionCount == 1100 }) else { exit(2) }
+      let each = (residentBytes() - before) / 1000
+      // The thread sanitizer's shadow memory is not ours to count.
+      if each >= 8 << 10, dlsym(nil, "__tsan_init") == nil { exit(3) }
+      exit(0)
+    }
   }
+}
+
+private func residentBytes() -> Int {
+  var buffer = [UInt8](repeating: 0, count: 256)
+  let fd = open("/proc/self/statm", O_RDONLY)
+  defer { close(fd) }
+  let n = read(fd, &buffer, buffer.count)
+  let parts = String(decoding: buffer.prefix(max(0, n)), as: UTF8.self).split(separator: " ")
+  return parts.count > 1 ? (Int(parts[1]) ?? 0) * 4096 : 0
 }

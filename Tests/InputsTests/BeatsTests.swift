@@ -10,7 +10,9 @@ import Testing
 /// Builds frames.
 enum Lumber {
   static func word(_ value: Int) -> [UInt8] { (0..<4).map { UInt8(truncatingIfNeeded: value >> (24 - 8 * $0)) } }
-  static func window(_ count: Int, version: Character = "2") -> [UInt8] { [version.asciiValue ?? 0, 0x57] + word(count) }
+  static func window(_ count: Int, version: Character = "2") -> [UInt8] {
+    [version.asciiValue ?? 0, 0x57] + word(count)
+  }
   static func json(_ sequence: Int, _ text: String) -> [UInt8] { json(sequence, Array(text.utf8)) }
   static func json(_ sequence: Int, _ bytes: [UInt8]) -> [UInt8] {
     Array("2J".utf8) + word(sequence) + word(bytes.count) + bytes
@@ -27,7 +29,9 @@ enum Lumber {
     content.withUnsafeBytes { Deflater(level: 3).zlib($0, into: &output) }
     return [version.asciiValue ?? 0, 0x43] + word(output.count) + output.array()
   }
-  static func ack(_ sequence: Int, version: Character = "2") -> [UInt8] { [version.asciiValue ?? 0, 0x41] + word(sequence) }
+  static func ack(_ sequence: Int, version: Character = "2") -> [UInt8] {
+    [version.asciiValue ?? 0, 0x41] + word(sequence)
+  }
   static func events(_ count: Int, _ prefix: String = "e", from: Int = 1) -> [UInt8] {
     (from..<(from + count)).flatMap { json($0, #"{"message":"\#(prefix)\#($0)"}"#) }
   }
@@ -39,13 +43,15 @@ enum Lumber {
     let server = try makeBeats(sink)
     let client = try TestClient(port: server.port)
     try client.send([
-      0x32, 0x57, 0, 0, 0, 2, 0x32, 0x43, 0, 0, 0, 0x31, 0x78, 0x5e, 0x33, 0xf2, 0x62, 0x60, 0x60, 0x60, 0x04, 0x62, 0xe1,
+      0x32, 0x57, 0, 0, 0, 2, 0x32, 0x43, 0, 0, 0, 0x31, 0x78, 0x5e, 0x33, 0xf2, 0x62, 0x60, 0x60, 0x60, 0x04, 0x62,
+      0xe1,
       0x6a, 0xa5, 0xdc, 0xd4, 0xe2, 0xe2, 0xc4, 0xf4, 0x54, 0x25, 0x2b, 0xa5, 0x8c, 0xd4, 0x9c, 0x9c, 0x7c, 0xa5, 0x5a,
       0x23, 0x90, 0x24, 0x13, 0x10, 0x0b, 0x22, 0x4b, 0x26, 0x55, 0xa6, 0x2a, 0xd5, 0x02, 0x00, 0x5b, 0xe2, 0x0d, 0xb2,
     ])
     #expect(client.receive(exactly: 6) == Lumber.ack(2))
     try client.send([
-      0x31, 0x57, 0, 0, 0, 2, 0x31, 0x43, 0, 0, 0, 0x38, 0x78, 0x5e, 0x33, 0x74, 0x61, 0x60, 0x60, 0x60, 0x04, 0x62, 0x26,
+      0x31, 0x57, 0, 0, 0, 2, 0x31, 0x43, 0, 0, 0, 0x38, 0x78, 0x5e, 0x33, 0x74, 0x61, 0x60, 0x60, 0x60, 0x04, 0x62,
+      0x26,
       0x20, 0x66, 0xc9, 0xc9, 0xcc, 0x4b, 0x05, 0xd2, 0xac, 0x19, 0xa9, 0x39, 0x39, 0xf9, 0x20, 0x81, 0x8c, 0xfc, 0xe2,
       0x12, 0x10, 0x5d, 0x9e, 0x9a, 0x64, 0x68, 0x08, 0x52, 0x0a, 0x52, 0x86, 0xac, 0x94, 0x39, 0xa9, 0x12, 0xa4, 0x03,
       0x45, 0x21, 0x00, 0x1c, 0xce, 0x0e, 0x10,
@@ -66,7 +72,8 @@ enum Lumber {
     let sink = TestSink(.hold)
     let server = try makeBeats(sink)
     let client = try TestClient(port: server.port)
-    try client.send(Lumber.window(2) + Lumber.events(2, "a") + Lumber.window(3) + Lumber.compressed(Lumber.events(3, "b")))
+    try client.send(
+      Lumber.window(2) + Lumber.events(2, "a") + Lumber.window(3) + Lumber.compressed(Lumber.events(3, "b")))
     #expect(sink.waitForHeld(2))
     sink.release(1)  // the later one first: nothing may be acknowledged yet
     #expect(client.isSilent(ms: 50))
@@ -113,7 +120,10 @@ enum Lumber {
     ("more frames than announced within compressed", Lumber.window(1) + Lumber.compressed(Lumber.events(2))),
     ("a window above the limit", Lumber.window(70_000)),
     ("a compressed frame above the limit", Lumber.window(1) + Array("2C".utf8) + Lumber.word(0x7fff_ffff)),
-    ("a key above the limit", Lumber.window(1, version: "1") + Lumber.pairs(1, [(String(repeating: "k", count: 70_000), "v")])),
+    (
+      "a key above the limit",
+      Lumber.window(1, version: "1") + Lumber.pairs(1, [(String(repeating: "k", count: 70_000), "v")])
+    ),
     ("TLS", [0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc]),
     ("HTTP", Array("GET / HTTP/1.1\r\n\r\n".utf8)),
   ]
@@ -168,7 +178,9 @@ enum Lumber {
     let frames = (1...count).flatMap { Lumber.json($0, #"{"m":"\#(body)","n":\#($0)}"#) }
     let bytes = Lumber.window(count) + Lumber.compressed(frames) + Lumber.window(1) + Lumber.events(1, "last")
     let sender = Gate(false)
-    TestThread.run { try? client.send(bytes); sender.update { $0 = true } }
+    TestThread.run {
+      try? client.send(bytes); sender.update { $0 = true }
+    }
     var released = 0
     while sink.payloads.count < count, sink.waitForHeld(1) {
       // Two parts at most wait at a time: memory is bounded though the whole window has arrived.
@@ -218,10 +230,12 @@ enum Lumber {
   @Test func `a batch too large for the queue is divided, and its largest record set aside`() throws {
     let sink = TestSink(.hold)
     let found = Lock<[Int]>([])
-    let server = try makeBeats(sink, onOversized: { event, done in
-      found.withLock { $0.append(event.sizeBytes) }
-      done()
-    })
+    let server = try makeBeats(
+      sink,
+      onOversized: { event, done in
+        found.withLock { $0.append(event.sizeBytes) }
+        done()
+      })
     let client = try TestClient(port: server.port)
     let big = [UInt8](repeating: 0x62, count: 5000)
     try client.send(Lumber.window(4) + Lumber.events(1) + Lumber.json(2, big) + Lumber.events(2, from: 3))
@@ -320,7 +334,9 @@ enum Lumber {
     let budget = InFlightBudget(limitBytes: 10)
     let server = try makeBeats(sink, budget: budget)
     let clients = try (0..<3).map { _ in try TestClient(port: server.port) }
-    for client in clients { try client.send(Lumber.window(1) + Lumber.events(1) + Lumber.window(1) + Lumber.events(1, "second")) }
+    for client in clients {
+      try client.send(Lumber.window(1) + Lumber.events(1) + Lumber.window(1) + Lumber.events(1, "second"))
+    }
     #expect(sink.waitForHeld(3))
     usleep(50_000)  // enough for a fourth to come if one would
     #expect(sink.heldCount == 3)

@@ -65,7 +65,9 @@ private func gzip(_ text: String) -> [UInt8] {
 @Suite struct HTTPInputTests {
   @Test(arguments: [
     (#"{"a":1}"#, "application/json", [#"{"a":1}"#]),
-    (#" [{"a":1}, {"b":[1,{"c":null}]}] "#, "application/json; charset=utf-8", [#"{"a":1}"#, #"{"b":[1,{"c":null}]}"#]),
+    (
+      #" [{"a":1}, {"b":[1,{"c":null}]}] "#, "application/json; charset=utf-8", [#"{"a":1}"#, #"{"b":[1,{"c":null}]}"#]
+    ),
     ("{\"a\":1}\n{\"b\":2}\r\n\n", "application/x-ndjson", [#"{"a":1}"#, #"{"b":2}"#]),
     (#"{"a":1}{"b":2}[{"c":3}]"#, "Application/JSON", [#"{"a":1}"#, #"{"b":2}"#, #"{"c":3}"#]),
     ("[]", "application/json", []), (" \n", "application/json", []),
@@ -87,7 +89,8 @@ private func gzip(_ text: String) -> [UInt8] {
   }
 
   @Test(arguments: [
-    (#"{"a":1"#, 6), (#"{"a":1},"#, 7), (#"[{"a":1},3]"#, 9), ("17", 0), (#""text""#, 0), (#"{"a":01}"#, 6), (#"{"a":+1}"#, 5),
+    (#"{"a":1"#, 6), (#"{"a":1},"#, 7), (#"[{"a":1},3]"#, 9), ("17", 0), (#""text""#, 0), (#"{"a":01}"#, 6),
+    (#"{"a":+1}"#, 5),
     (#"{"a":.5}"#, 5), (#"{"a":1.}"#, 7), (#"{"a":1e}"#, 7), (#"{'a':1}"#, 1), (#"{"a":1,}"#, 7), (#"{"a" 1}"#, 5),
     (#"{"a":NaN}"#, 5), (#"{"a":tru}"#, 8), (#"{"a":"\x"}"#, 6), (#"{"a":"\u12g4"}"#, 6), ("{\"a\":\"\u{1}\"}", 6),
     ("{\"a\":\"tab\there, long enough for a block of sixteen\"}", 9), (#"{"a":1}]"#, 7), (#"{"a":[1}"#, 7),
@@ -108,7 +111,8 @@ private func gzip(_ text: String) -> [UInt8] {
   }
 
   static let badUTF8: [[UInt8]] = [
-    [0x80], [0xc0, 0xaf], [0xc1, 0xbf], [0xe0, 0x9f, 0x80], [0xed, 0xa0, 0x80], [0xf0, 0x8f, 0x80, 0x80], [0xf4, 0x90, 0x80, 0x80],
+    [0x80], [0xc0, 0xaf], [0xc1, 0xbf], [0xe0, 0x9f, 0x80], [0xed, 0xa0, 0x80], [0xf0, 0x8f, 0x80, 0x80],
+    [0xf4, 0x90, 0x80, 0x80],
     [0xf5, 0x80, 0x80, 0x80], [0xc3], [0xe2, 0x82], [0xff],
   ]
   @Test(arguments: badUTF8) func `bytes that are no UTF-8 are refused`(bytes: [UInt8]) throws {
@@ -162,7 +166,8 @@ private func gzip(_ text: String) -> [UInt8] {
     let sink = TestSink(.hold)
     let server = try serve(sink)
     let client = try TestClient(port: server.port)
-    try client.send("POST /x HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 7\r\n\r\n{\"a\":1}")
+    try client.send(
+      "POST /x HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 7\r\n\r\n{\"a\":1}")
     #expect(sink.waitForHeld(1))
     #expect(client.isSilent(ms: 50))
     sink.release()
@@ -194,7 +199,9 @@ private func gzip(_ text: String) -> [UInt8] {
     #expect(try ask(server, "GET", "/other", [], [credentials]).status == 404)
     let method = try ask(server, "DELETE", "/x", [], [credentials])
     #expect(method.status == 405 && method.head.contains("allow: get, head, post, put"))
-    #expect(try ask(server, "PUT", "/any/path?q", Array("{}".utf8), [credentials, "Content-Type: application/json"]).status == 200)
+    #expect(
+      try ask(server, "PUT", "/any/path?q", Array("{}".utf8), [credentials, "Content-Type: application/json"]).status
+        == 200)
     #expect(sink.texts == ["{}"])
     server.stop(within: .zero) {}
   }
@@ -315,7 +322,8 @@ private func gzip(_ text: String) -> [UInt8] {
   @Test func `whatever is accepted is JSON for another reader too, also after changes`() throws {
     let sink = TestSink()
     let server = try serve(sink)
-    let sample = Array(#"[{"a":[1,-2.5e+3,true,null,"x\n\u00e9é€😀"],"b":{"c":{},"d":[]}},{"long":"0123456789abcdef0123456789"}]"#.utf8)
+    let sample = Array(
+      #"[{"a":[1,-2.5e+3,true,null,"x\n\u00e9é€😀"],"b":{"c":{},"d":[]}},{"long":"0123456789abcdef0123456789"}]"#.utf8)
     var random = Seeded(5)
     var accepted = 0
     for _ in 0..<300 {
@@ -335,7 +343,9 @@ private func gzip(_ text: String) -> [UInt8] {
     #expect(accepted > 50)
     for payload in sink.payloads {
       #expect(String(validating: payload, as: UTF8.self) != nil)
-      #expect((try? JSONSerialization.jsonObject(with: Data(payload))) is [String: Any], "\(String(decoding: payload, as: UTF8.self))")
+      #expect(
+        (try? JSONSerialization.jsonObject(with: Data(payload))) is [String: Any],
+        "\(String(decoding: payload, as: UTF8.self))")
     }
     server.stop(within: .zero) {}
   }

@@ -19,7 +19,9 @@ private func serve(
 }
 
 @Suite struct TCPLineTests {
-  @Test(arguments: [1, 3, 7, 1000]) func `lines are cut wherever reads fall, and the rest counts when the peer closes`(piece: Int) throws {
+  @Test(arguments: [1, 3, 7, 1000]) func `lines are cut wherever reads fall, and the rest counts when the peer closes`(
+    piece: Int
+  ) throws {
     let sink = TestSink()
     let budget = InFlightBudget()
     let server = try serve(sink, budget: budget)
@@ -69,10 +71,12 @@ private func serve(
     let sink = TestSink()
     let found = Lock<[OversizedEvent]>([])
     let budget = InFlightBudget()
-    let server = try serve(sink, budget: budget, onOversized: { event, done in
-      found.withLock { $0.append(event) }
-      done()
-    }, configure: { $0.eventBytes = 100_000 })
+    let server = try serve(
+      sink, budget: budget,
+      onOversized: { event, done in
+        found.withLock { $0.append(event) }
+        done()
+      }, configure: { $0.eventBytes = 100_000 })
     let client = try TestClient(port: server.port)
     let large = [UInt8](repeating: 0x78, count: 250_000)
     try client.send(Array("before\n".utf8) + large + Array("\nafter\n".utf8)) { piece }

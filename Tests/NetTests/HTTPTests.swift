@@ -16,14 +16,17 @@ final class Mirror: HTTPService {
     switch request.head.path {
     case "/held": held.update { $0.append(request) }
     case "/stream":
-      guard let stream = request.beginStream(HTTPResponse(200, headers: [("Content-Type", "text/plain")])) else { return }
+      guard let stream = request.beginStream(HTTPResponse(200, headers: [("Content-Type", "text/plain")])) else {
+        return
+      }
       for word in ["one ", "two ", "three"] { stream.write(Array(word.utf8)) }
       stream.end()
     default:
       let body = String(decoding: request.body.bytes, as: UTF8.self)
       request.answer(
         HTTPResponse(
-          200, type: "text/plain", text: "\(request.head.method) \(request.head.path)?\(request.head.query ?? "-") [\(body)]"))
+          200, type: "text/plain",
+          text: "\(request.head.method) \(request.head.path)?\(request.head.query ?? "-") [\(body)]"))
     }
   }
   func abandoned(_ request: HTTPRequest) { abandonedCount.add() }
@@ -75,7 +78,8 @@ struct Answer {
   @Test func `requests are answered over one connection, whole, in pieces and pipelined`() throws {
     let listener = try serve(Mirror())
     let client = try TestClient(port: listener.port)
-    let requests = "GET /a?x=1 HTTP/1.1\r\nHost: h\r\n\r\nPOST /b HTTP/1.1\r\nhost:h\r\nContent-Length: 5\r\n\r\nhello"
+    let requests =
+      "GET /a?x=1 HTTP/1.1\r\nHost: h\r\n\r\nPOST /b HTTP/1.1\r\nhost:h\r\nContent-Length: 5\r\n\r\nhello"
       + "\r\nPOST /c HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0A\r\n0123456789\r\n0\r\nT: t\r\n\r\n"
     let expected = ["GET /a?x=1 [] ", "POST /b?- [hello] ", "POST /c?- [abc0123456789] "].map { String($0.dropLast()) }
     try client.send(requests)
@@ -146,7 +150,8 @@ struct Answer {
   @Test func `a refused small body is read past and the connection goes on`() throws {
     let listener = try serve(Mirror())
     let client = try TestClient(port: listener.port)
-    try client.send("POST /refused HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody" + "GET /y HTTP/1.1\r\nHost: h\r\n\r\n")
+    try client.send(
+      "POST /refused HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody" + "GET /y HTTP/1.1\r\nHost: h\r\n\r\n")
     #expect(Answer.read(client)?.status == 403)
     #expect(Answer.read(client)?.body == "GET /y?- []")
     listener.stop()

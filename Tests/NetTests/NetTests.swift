@@ -49,7 +49,8 @@ final class Handlers: Sendable {
   func wait(_ i: Int = 0) -> Echo? { all.wait(until: .now + .seconds(10)) { $0.count > i ? $0[i] : nil } }
 }
 
-func listen(_ handlers: Handlers, _ change: (inout ListenerConfiguration) -> Void = { _ in }, pauseAfter: Int? = nil) throws
+func listen(_ handlers: Handlers, _ change: (inout ListenerConfiguration) -> Void = { _ in }, pauseAfter: Int? = nil)
+  throws
   -> Listener
 {
   var configuration = ListenerConfiguration(host: "127.0.0.1", port: 0)
@@ -144,6 +145,29 @@ func listen(_ handlers: Handlers, _ change: (inout ListenerConfiguration) -> Voi
     #expect((client.receive() ?? []).isEmpty)
     #expect(listener.refused.value == 1)
     listener.stop()
+  }
+
+  @Test func `a process without descriptors refuses, keeps serving, and recovers`() async {
+    await #expect(processExitsWith: .success) {
+      let handlers = Handlers()
+      let listener = try listen(handlers, { $0.reservedDescriptors = 0 })
+      let first = try TestClient(port: listener.port)
+      try first.send("a")
+      guard first.receive(exactly: 1) == [97] else { exit(2) }
+      var limit = rlimit(rlim_cur: 40, rlim_max: 40)
+      setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+      var others: [TestClient] = []
+      while let one = try? TestClient(port: listener.port) { others.append(one) }
+      guard others.count > 3, waitUntil({ listener.refused.value > 0 }) else { exit(3) }
+      try first.send("b")
+      guard first.receive(exactly: 1) == [98] else { exit(4) }
+      others.removeAll()
+      guard waitUntil({ listener.current.value == 1 }) else { exit(5) }
+      let last = try TestClient(port: listener.port)
+      try last.send("c")
+      guard last.receive(exactly: 1) == [99] else { exit(6) }
+      exit(0)
+    }
   }
 
   @Test func `a port in use, an unknown host and a foreign address are told in words`() throws {

@@ -15,23 +15,37 @@ struct Certificates {
     try? FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     let subject = "/O=Example Ltd./CN="
     func make(_ name: String, _ cn: String, signer: String?) -> Bool {
-      let key = run("openssl", ["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", path(name + ".key")])
+      let key = run(
+        "openssl", ["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", path(name + ".key")])
       guard key == 0 else { return false }
       if let signer {
-        guard run("openssl", ["req", "-utf8", "-new", "-key", path(name + ".key"), "-subj", subject + cn, "-out", path(name + ".csr")]) == 0
+        guard
+          run(
+            "openssl",
+            ["req", "-utf8", "-new", "-key", path(name + ".key"), "-subj", subject + cn, "-out", path(name + ".csr")])
+            == 0
         else { return false }
         return run(
           "openssl",
-          ["x509", "-req", "-in", path(name + ".csr"), "-CA", path(signer + ".pem"), "-CAkey", path(signer + ".key"),
-            "-CAcreateserial", "-days", "2", "-out", path(name + ".pem")]) == 0
+          [
+            "x509", "-req", "-in", path(name + ".csr"), "-CA", path(signer + ".pem"), "-CAkey", path(signer + ".key"),
+            "-CAcreateserial", "-days", "2", "-out", path(name + ".pem"),
+          ]) == 0
       }
       return run(
-        "openssl", ["req", "-utf8", "-x509", "-key", path(name + ".key"), "-subj", subject + cn, "-days", "2", "-out", path(name + ".pem")])
+        "openssl",
+        [
+          "req", "-utf8", "-x509", "-key", path(name + ".key"), "-subj", subject + cn, "-days", "2", "-out",
+          path(name + ".pem"),
+        ])
         == 0
     }
-    guard make("ca", "Test CA", signer: nil), make("server", "localhost", signer: "ca"), make("client", "wéb-01", signer: "ca"),
+    guard make("ca", "Test CA", signer: nil), make("server", "localhost", signer: "ca"),
+      make("client", "wéb-01", signer: "ca"),
       make("stranger", "stranger", signer: nil),
-      run("openssl", ["pkey", "-in", path("server.key"), "-aes256", "-passout", "pass:secret", "-out", path("locked.key")]) == 0
+      run(
+        "openssl",
+        ["pkey", "-in", path("server.key"), "-aes256", "-passout", "pass:secret", "-out", path("locked.key")]) == 0
     else { return nil }
   }
 
@@ -60,7 +74,10 @@ struct Certificates {
     let process = Process()
     process.executableURL = URL(filePath: "/usr/bin/env")
     process.arguments =
-      ["openssl", "s_client", "-quiet", "-connect", "127.0.0.1:\(port)", "-CAfile", path("ca.pem"), "-verify_return_error"]
+      [
+        "openssl", "s_client", "-quiet", "-connect", "127.0.0.1:\(port)", "-CAfile", path("ca.pem"),
+        "-verify_return_error",
+      ]
       + arguments
     let (toClient, fromClient) = (Pipe(), Pipe())
     process.standardInput = toClient
@@ -85,7 +102,8 @@ struct Certificates {
 }
 
 @Suite(.serialized) struct TLSTests {
-  private func echo(_ change: (inout TLSConfiguration) -> Void = { _ in }) throws -> (Handlers, Listener, Certificates)? {
+  private func echo(_ change: (inout TLSConfiguration) -> Void = { _ in }) throws -> (Handlers, Listener, Certificates)?
+  {
     guard let certificates = Certificates.shared else {
       Issue.record("the `openssl` program is needed for this test")
       return nil
@@ -95,7 +113,9 @@ struct Certificates {
     return (handlers, try listen(handlers, { $0.tls = context }), certificates)
   }
 
-  @Test(arguments: ["-tls1_2", "-tls1_3"]) func `a real client talks over TLS in both directions`(version: String) throws {
+  @Test(arguments: ["-tls1_2", "-tls1_3"]) func `a real client talks over TLS in both directions`(version: String)
+    throws
+  {
     guard let (handlers, listener, certificates) = try echo() else { return }
     let bytes = (0..<300_000).map { UInt8(truncatingIfNeeded: $0 &* 7 >> 2) }
     #expect(certificates.talk(port: listener.port, bytes, expecting: bytes.count, [version]) == bytes)
@@ -189,8 +209,14 @@ struct Certificates {
     } else {
       Issue.record("a missing certificate was not told")
     }
-    if case .key? = failure({ $0.key = certificates.path("client.key") }) {} else { Issue.record("a foreign key was taken") }
-    if case .key? = failure({ $0.key = certificates.path("locked.key") }) {} else { Issue.record("a locked key was taken") }
+    if case .key? = failure({ $0.key = certificates.path("client.key") }) {
+    } else {
+      Issue.record("a foreign key was taken")
+    }
+    if case .key? = failure({ $0.key = certificates.path("locked.key") }) {
+    } else {
+      Issue.record("a locked key was taken")
+    }
     #expect(failure({ $0.clientAuthentication = .required }) == .missingAuthorities)
     #expect(failure({ $0.cipherSuites = ["TLS_NO_SUCH_WITH_SUITE"] }) == .unknownCipherSuite("TLS_NO_SUCH_WITH_SUITE"))
     #expect(

@@ -1,7 +1,7 @@
 //  A blocking TCP client for tests of servers, and waiting with an end.
 
-public import Diagnostics
-public import Glibc
+internal import Diagnostics
+internal import Glibc
 
 public struct SocketFailure: Error, CustomStringConvertible {
   public var description: String
@@ -25,7 +25,9 @@ public final class TestClient: Sendable {
     address.sin_port = in_port_t(port).bigEndian
     address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
     let status = withUnsafePointer(to: &address) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(fd, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        connect(fd, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+      }
     }
     guard status == 0 else {
       let code = errno
@@ -109,10 +111,12 @@ public enum TestThread {
     let box = Unmanaged.passRetained(Box(body))
     var thread = pthread_t()
     let pointer = SendablePointer(box.toOpaque())
-    pthread_create(&thread, nil, { raw in
-      if let raw { Unmanaged<Box>.fromOpaque(raw).takeRetainedValue().body() }
-      return nil
-    }, pointer.raw)
+    pthread_create(
+      &thread, nil,
+      { raw in
+        if let raw { Unmanaged<Box>.fromOpaque(raw).takeRetainedValue().body() }
+        return nil
+      }, pointer.raw)
     pthread_detach(thread)
   }
   private final class Box: Sendable {

@@ -143,7 +143,9 @@ final class BeatsConnection: ConnectionHandler, @unchecked Sendable {  // unchec
     let last = windows.count - 1
     windows[last].sequence = parser.sequence
     windows[last].isWhole = isWhole
-    for event in parser.takeOversized() { keepOversized(event.head, event.sizeBytes, shared.configuration.limits.eventBytes, number) }
+    for event in parser.takeOversized() {
+      keepOversized(event.head, event.sizeBytes, shared.configuration.limits.eventBytes, number)
+    }
     count(0)
     if let batch = parser.takeBatch(), batch.count > 0 { append(batch, number) }
     acknowledge()
@@ -373,7 +375,8 @@ final class BeatsConnection: ConnectionHandler, @unchecked Sendable {  // unchec
     dropReceived()
     if case .tls(let text) = reason {
       shared.metrics.errors.add()
-      Log.warn("net.tls", "A connection was closed: TLS failed.", ["peer": "\(connection.peer)", "reason": Log.foreign(text)])
+      Log.warn(
+        "net.tls", "A connection was closed: TLS failed.", ["peer": "\(connection.peer)", "reason": Log.foreign(text)])
     }
     whenClosed(self)
   }
