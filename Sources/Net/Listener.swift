@@ -69,6 +69,9 @@ public final class Listener: @unchecked Sendable {  // unchecked: mutable state 
   private struct State {
     var source: (any DispatchSourceRead)?
     var isStopped = false
+    var isClosed = false
+    /// To be called once the socket is closed.
+    var waiting: [@Sendable () -> Void] = []
   }
   private let state = Lock(State())
 
@@ -127,7 +130,16 @@ public final class Listener: @unchecked Sendable {  // unchecked: mutable state 
     let source = DispatchSource.makeReadSource(fileDescriptor: descriptor, queue: queue)
     let descriptor = self.descriptor
     source.setEventHandler { [weak self] in self?.acceptWaiting() }
-    source.setCancelHandler { _ = Glibc.close(descriptor) }
+    let state = self.state
+    source.setCancelHandler {
+      _ = Glibc.close(descriptor)
+      let waiting = state.withLock { state in
+        state.isClosed = true
+        defer { state.waiting = [] }
+        return state.waiting
+      }
+      for completion in waiting { completion() }
+    }
     let begins = state.withLock { state -> Bool in
       guard state.source == nil, !state.isStopped else { return false }
       state.source = source
@@ -138,18 +150,31 @@ public final class Listener: @unchecked Sendable {  // unchecked: mutable state 
 
   /// Stops listening; open connections stay. Any thread, also twice. The port is free once `completion` ran.
   public func stop(completion: @escaping @Sendable () -> Void = {}) {
-    let (source, wasStopped) = state.withLock { state -> ((any DispatchSourceRead)?, Bool) in
-      let found = (state.source, state.isStopped)
-      state.source = nil
+    enum Step { case cancel(any DispatchSourceRead), close, wait, done }
+    let step = state.withLock { state -> Step in
+      let wasStopped = state.isStopped
       state.isStopped = true
-      return found
+      if let source = state.source {
+        state.source = nil
+        state.waiting.append(completion)
+        return .cancel(source)
+      }
+      if !wasStopped {
+        state.isClosed = true
+        return .close
+      }
+      if state.isClosed { return .done }
+      state.waiting.append(completion)
+      return .wait
     }
-    if let source {
-      source.cancel()
-    } else if !wasStopped {
+    switch step {
+    case .cancel(let source): source.cancel()
+    case .wait: break
+    case .close:
       _ = Glibc.close(descriptor)
+      queue.async(execute: completion)
+    case .done: queue.async(execute: completion)
     }
-    queue.async(execute: completion)
   }
 
   // MARK: On `queue`
