@@ -115,4 +115,7 @@ int sys_notify(const char *path, const void *bytes, size_t count) {
   close(fd);
   errno = code;
   return sent < 0 ? -1 : 0;
+void sys_keep_freed_memory(int bytes) {
+  mallopt(M_MMAP_THRESHOLD, bytes);
+  mallopt(M_TRIM_THRESHOLD, bytes);
 }

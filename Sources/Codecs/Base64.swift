@@ -22,7 +22,9 @@ public enum Base64 {
   }
 
   /// Appends the text of `bytes` to `output`.
-  public static func encode(_ bytes: UnsafeRawBufferPointer, _ alphabet: Alphabet = .standard, into output: inout ByteBuffer) {
+  public static func encode(
+    _ bytes: UnsafeRawBufferPointer, _ alphabet: Alphabet = .standard, into output: inout ByteBuffer
+  ) {
     let digits = alphabet == .standard ? standardDigits : urlDigits
     output.reserve((bytes.count + 2) / 3 * 4)
     var i = 0

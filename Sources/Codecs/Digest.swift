@@ -88,7 +88,9 @@ public enum Digest {
   }
 
   /// RFC 2104.
-  public static func hmac(_ kind: DigestKind, key: [UInt8], _ bytes: UnsafeRawBufferPointer) throws(DigestError) -> [UInt8] {
+  public static func hmac(_ kind: DigestKind, key: [UInt8], _ bytes: UnsafeRawBufferPointer) throws(DigestError)
+    -> [UInt8]
+  {
     var output = [UInt8](repeating: 0, count: kind.length)
     var length: UInt32 = 0
     // A null key would mean "the key of last time"; an empty key needs an address.

@@ -65,7 +65,8 @@ private func unpackStream(
   }
 }
 
-private func unpackZstd(_ input: UnsafeRawBufferPointer, limit: Int, into output: inout ByteBuffer) throws(InflateError) {
+private func unpackZstd(_ input: UnsafeRawBufferPointer, limit: Int, into output: inout ByteBuffer) throws(InflateError)
+{
   guard let context = ZSTD_createDCtx() else { throw .badData }
   defer { ZSTD_freeDCtx(context) }
   // RFC 9659: a window of at most 8 MiB in HTTP.

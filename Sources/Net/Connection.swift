@@ -238,7 +238,9 @@ public final class Connection: @unchecked Sendable {  // unchecked: all state is
       let buffer = queue.cipherBuffer
       let n = recv(fd, buffer, IOQueue.readCapacity, 0)
       guard n > 0 else { return readEnded(n) }
-      guard tls?.feed(UnsafeRawBufferPointer(start: buffer, count: n)) == true else { return end(.tls("out of memory")) }
+      guard tls?.feed(UnsafeRawBufferPointer(start: buffer, count: n)) == true else {
+        return end(.tls("out of memory"))
+      }
       readPlain()
       if n < IOQueue.readCapacity || isPaused || state != .open { return }
     }

@@ -67,7 +67,9 @@ public struct HTTPHead: Sendable {
     guard version.count == 8, version.starts(with: "HTTP/".utf8), version[second + 7] == UInt8(ascii: "."),
       isDigit(version[second + 6]), isDigit(version[second + 8])
     else { throw HTTPFailure(400, "the request line has no HTTP version") }
-    guard version[second + 6] == UInt8(ascii: "1") else { throw HTTPFailure(505, "only HTTP/1.1 and HTTP/1.0 are spoken here") }
+    guard version[second + 6] == UInt8(ascii: "1") else {
+      throw HTTPFailure(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
+    }
     methodEnd = first
     targetEnd = second
     minorVersion = version[second + 8] == UInt8(ascii: "0") ? 0 : 1
@@ -102,7 +104,9 @@ public struct HTTPHead: Sendable {
   }
 
   private mutating func interpret() throws(HTTPFailure) {
-    for name in ["host", "content-length", "transfer-encoding", "content-type", "content-encoding", "authorization", "expect"]
+    for name in [
+      "host", "content-length", "transfer-encoding", "content-type", "content-encoding", "authorization", "expect",
+    ]
     where count(of: name) > 1 {
       throw HTTPFailure(400, "the header '\(name)' stands twice")
     }
@@ -118,7 +122,9 @@ public struct HTTPHead: Sendable {
         throw HTTPFailure(400, "'content-length' and 'transfer-encoding' exclude each other")
       }
       guard minorVersion == 1 else { throw HTTPFailure(400, "HTTP/1.0 has no 'transfer-encoding'") }
-      guard coding.lowercased() == "chunked" else { throw HTTPFailure(501, "the only transfer coding here is 'chunked'") }
+      guard coding.lowercased() == "chunked" else {
+        throw HTTPFailure(501, "the only transfer coding here is 'chunked'")
+      }
       isChunked = true
     }
     for field in fields where isName(field, "connection") {
@@ -131,7 +137,9 @@ public struct HTTPHead: Sendable {
       }
     }
     if let expect = header("expect") {
-      guard expect.lowercased() == "100-continue" else { throw HTTPFailure(417, "the only expectation here is '100-continue'") }
+      guard expect.lowercased() == "100-continue" else {
+        throw HTTPFailure(417, "the only expectation here is '100-continue'")
+      }
       expectsContinue = minorVersion == 1
     }
   }
@@ -172,7 +180,9 @@ public struct HTTPHead: Sendable {
     return zip(own, name.utf8).allSatisfy { lower($0) == $1 }
   }
 
-  private func text(_ start: Int32, _ end: Int32) -> String { String(decoding: bytes[Int(start)..<Int(end)], as: UTF8.self) }
+  private func text(_ start: Int32, _ end: Int32) -> String {
+    String(decoding: bytes[Int(start)..<Int(end)], as: UTF8.self)
+  }
 }
 
 private func lower(_ byte: UInt8) -> UInt8 { byte >= 65 && byte <= 90 ? byte | 32 : byte }

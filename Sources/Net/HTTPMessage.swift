@@ -108,7 +108,7 @@ private func appendDate(to out: inout ByteBuffer) {
 }
 
 /// A whole request. Handed to the service, which answers it once, from any thread, now or later.
-public final class HTTPRequest: @unchecked Sendable {  // unchecked: handed from the connection to the service, not shared
+public final class HTTPRequest: @unchecked Sendable {  // unchecked: handed on to the service, not shared
   public let head: HTTPHead
   public let peer: PeerAddress
   public let tlsIdentity: TLSIdentity?

@@ -168,7 +168,8 @@ public final class HTTPServerConnection: ConnectionHandler, @unchecked Sendable 
     scanned = bytes.count
     guard bytes.count < limits.headBytes else {
       let isLine = memchr(base, 10, min(bytes.count, limits.requestLineBytes)) == nil
-      throw isLine ? HTTPFailure(414, "the request line is too long")
+      throw isLine
+        ? HTTPFailure(414, "the request line is too long")
         : HTTPFailure(431, "the head is larger than \(limits.headBytes) bytes")
     }
     return nil
@@ -321,7 +322,8 @@ public final class HTTPServerConnection: ConnectionHandler, @unchecked Sendable 
     var out = ByteBuffer(capacity: 256)
     // HTTP/1.0 knows no chunks: its answer ends with the connection.
     let isOld = request.head.minorVersion == 0
-    response.appendHead(to: &out, length: nil, isChunked: !isOld, closes: isOld || !request.head.keepsAlive, isOld: isOld)
+    response.appendHead(
+      to: &out, length: nil, isChunked: !isOld, closes: isOld || !request.head.keepsAlive, isOld: isOld)
     connection.send(out.bytes)
   }
 

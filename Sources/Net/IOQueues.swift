@@ -9,8 +9,8 @@
 //  comes too early (the deadline moved on, which is the usual case) only puts the number into a later slot. So moving a
 //  deadline costs a store, and ten thousand idle connections cost one look each per minute.
 
-@preconcurrency public import Dispatch
 internal import Diagnostics
+@preconcurrency public import Dispatch
 internal import Glibc
 internal import Synchronization
 

@@ -69,6 +69,9 @@ public final class Listener: @unchecked Sendable {  // unchecked: mutable state 
   private struct State {
     var source: (any DispatchSourceRead)?
     var isStopped = false
+    var isClosed = false
+    /// To be called once the socket is closed.
+    var waiting: [@Sendable () -> Void] = []
   }
   private let state = Lock(State())
 
@@ -89,8 +92,9 @@ public final class Listener: @unchecked Sendable {  // unchecked: mutable state 
   }
 
   deinit {
-    // A listener that never started has no source whose cancellation would close the socket.
-    if state.withLock({ $0.source == nil && !$0.isStopped }) { _ = Glibc.close(descriptor) }
+    // The cancellation closes the socket; without a source there is nobody else to do it.
+    let (source, isStopped) = state.withLock { ($0.source, $0.isStopped) }
+    if let source { source.cancel() } else if !isStopped { _ = Glibc.close(descriptor) }
     if spare >= 0 { _ = Glibc.close(spare) }
   }
 
@@ -99,7 +103,8 @@ public final class Listener: @unchecked Sendable {  // unchecked: mutable state 
     for var address in try SocketAddress.resolve(host: configuration.host, port: configuration.port) {
       do throws(SystemError) {
         let fd = try systemCall("socket") {
-          socket(address.family, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue) | CInt(SOCK_NONBLOCK.rawValue), 0)
+          socket(
+            address.family, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue) | CInt(SOCK_NONBLOCK.rawValue), 0)
         }
         do throws(SystemError) {
           setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1)
@@ -125,7 +130,16 @@ public final class Listener: @unchecked Sendable {  // unchecked: mutable state 
     let source = DispatchSource.makeReadSource(fileDescriptor: descriptor, queue: queue)
     let descriptor = self.descriptor
     source.setEventHandler { [weak self] in self?.acceptWaiting() }
-    source.setCancelHandler { _ = Glibc.close(descriptor) }
+    let state = self.state
+    source.setCancelHandler {
+      _ = Glibc.close(descriptor)
+      let waiting = state.withLock { state in
+        state.isClosed = true
+        defer { state.waiting = [] }
+        return state.waiting
+      }
+      for completion in waiting { completion() }
+    }
     let begins = state.withLock { state -> Bool in
       guard state.source == nil, !state.isStopped else { return false }
       state.source = source
@@ -136,18 +150,31 @@ public final class Listener: @unchecked Sendable {  // unchecked: mutable state 
 
   /// Stops listening; open connections stay. Any thread, also twice. The port is free once `completion` ran.
   public func stop(completion: @escaping @Sendable () -> Void = {}) {
-    let (source, wasStopped) = state.withLock { state -> ((any DispatchSourceRead)?, Bool) in
-      let found = (state.source, state.isStopped)
-      state.source = nil
+    enum Step { case cancel(any DispatchSourceRead), close, wait, done }
+    let step = state.withLock { state -> Step in
+      let wasStopped = state.isStopped
       state.isStopped = true
-      return found
+      if let source = state.source {
+        state.source = nil
+        state.waiting.append(completion)
+        return .cancel(source)
+      }
+      if !wasStopped {
+        state.isClosed = true
+        return .close
+      }
+      if state.isClosed { return .done }
+      state.waiting.append(completion)
+      return .wait
     }
-    if let source {
-      source.cancel()
-    } else if !wasStopped {
+    switch step {
+    case .cancel(let source): source.cancel()
+    case .wait: break
+    case .close:
       _ = Glibc.close(descriptor)
+      queue.async(execute: completion)
+    case .done: queue.async(execute: completion)
     }
-    queue.async(execute: completion)
   }
 
   // MARK: On `queue`
@@ -156,7 +183,9 @@ public final class Listener: @unchecked Sendable {  // unchecked: mutable state 
     for _ in 0..<64 {
       if state.withLock({ $0.isStopped }) { return }
       var address = SocketAddress()
-      let fd = address.withPointer { sys_accept4(descriptor, $0, $1, CInt(SOCK_NONBLOCK.rawValue) | CInt(SOCK_CLOEXEC.rawValue)) }
+      let fd = address.withPointer {
+        sys_accept4(descriptor, $0, $1, CInt(SOCK_NONBLOCK.rawValue) | CInt(SOCK_CLOEXEC.rawValue))
+      }
       guard fd >= 0 else {
         switch errno {
         case EAGAIN: return
@@ -178,10 +207,11 @@ public final class Listener: @unchecked Sendable {  // unchecked: mutable state 
 
   private func take(_ fd: CInt, from peer: PeerAddress) {
     if Int(fd) >= descriptorLimit || current.value >= configuration.maxConnections {
-      _ = Glibc.close(fd)
       refused.add()
+      _ = Glibc.close(fd)
       Log.warn(
-        "net.too-many-connections", "A connection was closed at once: the limit of connections or open files is reached.",
+        "net.too-many-connections",
+        "A connection was closed at once: the limit of connections or open files is reached.",
         [
           "listen": "\(address)", "peer": "\(peer)", "open": .number(current.value),
           "limit": .number(configuration.maxConnections), "descriptors": .number(descriptorLimit),

@@ -39,7 +39,8 @@ struct SocketAddress {
     var found: [SocketAddress] = []
     var next = list
     while let entry = next {
-      if let address = entry.pointee.ai_addr, entry.pointee.ai_addrlen <= socklen_t(MemoryLayout<sockaddr_storage>.size) {
+      if let address = entry.pointee.ai_addr, entry.pointee.ai_addrlen <= socklen_t(MemoryLayout<sockaddr_storage>.size)
+      {
         var one = SocketAddress()
         one.length = entry.pointee.ai_addrlen
         withUnsafeMutableBytes(of: &one.storage) {

@@ -123,7 +123,8 @@ public final class TLSServerContext: @unchecked Sendable {  // unchecked: `conte
       throw .key(path: configuration.key, reason: lastTLSReason())
     }
     guard SSL_CTX_check_private_key(context) == 1 else {
-      throw .key(path: configuration.key, reason: "it does not belong to the certificate '\(configuration.certificate)'")
+      throw .key(
+        path: configuration.key, reason: "it does not belong to the certificate '\(configuration.certificate)'")
     }
   }
 

@@ -19,7 +19,8 @@ private func deflate(_ bytes: [UInt8], gzip: Bool, level: Int = 6) -> [UInt8] {
   return output.array()
 }
 
-private func unpacked(_ bytes: [UInt8], _ encoding: BodyEncoding, limit: Int = 1 << 24) throws(InflateError) -> [UInt8] {
+private func unpacked(_ bytes: [UInt8], _ encoding: BodyEncoding, limit: Int = 1 << 24) throws(InflateError) -> [UInt8]
+{
   var output = ByteBuffer()
   let result: Result<Void, InflateError> = bytes.withUnsafeBytes { bytes in
     do throws(InflateError) {
@@ -135,7 +136,9 @@ private func unpacked(_ bytes: [UInt8], _ encoding: BodyEncoding, limit: Int = 1
 }
 
 @Suite struct Base64Tests {
-  @Test(arguments: [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("foobar", "Zm9vYmFy")])
+  @Test(arguments: [
+    ("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("foobar", "Zm9vYmFy"),
+  ])
   func `the examples of the standard hold`(plain: String, encoded: String) {
     #expect(Base64.encode(Array(plain.utf8)) == encoded)
     #expect(Base64.decode(encoded.utf8) == Array(plain.utf8))

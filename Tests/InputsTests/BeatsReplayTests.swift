@@ -5,6 +5,7 @@ import Glibc
 import Inputs
 import Net
 import Records
+import TestSupport
 import Testing
 
 /// A recorded session of a real shipper.
@@ -40,7 +41,13 @@ struct BeatsRecording: CustomTestStringConvertible, Sendable {
 }
 
 func makeBeats(
-  _ sink: TestSink, budget: InFlightBudget = InFlightBudget(), onOversized: @escaping OversizedHandler = { $1() },
+  _ sink: TestSink, budget: InFlightBudget = InFlightBudget(), change: (inout BeatsConfiguration) -> Void = { _ in }
+) throws -> BeatsServer {
+  try makeBeats(sink, budget: budget, onOversized: { $1() }, change: change)
+}
+
+func makeBeats(
+  _ sink: TestSink, budget: InFlightBudget = InFlightBudget(), onOversized: @escaping OversizedHandler,
   change: (inout BeatsConfiguration) -> Void = { _ in }
 ) throws -> BeatsServer {
   var configuration = BeatsConfiguration(host: "127.0.0.1", port: 0)

@@ -29,3 +29,6 @@ int64_t sys_cpu_ns(void);
 int sys_start_thread(const char *name, size_t stack_bytes, void (*body)(void *), void *context);
 /// Sends a datagram to the Unix socket `path`; a leading `@` means the abstract namespace.
 int sys_notify(const char *path, const void *bytes, size_t count);
+/// Lets the allocator keep freed memory of up to `bytes` in each arena instead of giving it back to the system at once:
+/// blocks of a few hundred KiB that come and go (windows, reads) then cost no page faults.
+void sys_keep_freed_memory(int bytes);

@@ -128,8 +128,8 @@ final class BeatsConnection: ConnectionHandler, @unchecked Sendable {  // unchec
   private func readOn() {
     guard isHeld, connection.isOpen, mayReadOn else { return }
     isHeld = false
-    // The inflater may hold content for which no byte has to come.
-    if parser.hasPendingOutput { _ = take(UnsafeRawBufferPointer(start: nil, count: 0)) }
+    // The parser may hold something for which no byte has to come.
+    if parser.isPending { _ = take(UnsafeRawBufferPointer(start: nil, count: 0)) }
     if !isHeld, connection.isOpen { connection.resumeReading() }
   }
 
@@ -143,7 +143,9 @@ final class BeatsConnection: ConnectionHandler, @unchecked Sendable {  // unchec
     let last = windows.count - 1
     windows[last].sequence = parser.sequence
     windows[last].isWhole = isWhole
-    for event in parser.takeOversized() { keepOversized(event.head, event.sizeBytes, shared.configuration.limits.eventBytes, number) }
+    for event in parser.takeOversized() {
+      keepOversized(event.head, event.sizeBytes, shared.configuration.limits.eventBytes, number)
+    }
     count(0)
     if let batch = parser.takeBatch(), batch.count > 0 { append(batch, number) }
     acknowledge()
@@ -373,7 +375,8 @@ final class BeatsConnection: ConnectionHandler, @unchecked Sendable {  // unchec
     dropReceived()
     if case .tls(let text) = reason {
       shared.metrics.errors.add()
-      Log.warn("net.tls", "A connection was closed: TLS failed.", ["peer": "\(connection.peer)", "reason": Log.foreign(text)])
+      Log.warn(
+        "net.tls", "A connection was closed: TLS failed.", ["peer": "\(connection.peer)", "reason": Log.foreign(text)])
     }
     whenClosed(self)
   }

@@ -19,54 +19,6 @@ internal import Codecs
 internal import Diagnostics
 internal import Records
 
-/// Bounds on what a peer may send.
-public struct BeatsLimits: Sendable {
-  public var windowEvents = 65_536
-  public var compressedBytes = 100 << 20
-  /// Of one compressed frame.
-  public var inflatedBytes = 256 << 20
-  /// Larger events are read past and not kept.
-  public var eventBytes = 64 << 20
-  /// Protocol 1.
-  public var pairs = 1024
-  public var keyBytes = 64 << 10
-  public var valueBytes = 16 << 20
-  /// Payload bytes after which a window is handed over in parts.
-  public var partBytes = 16 << 20
-  public var oversizedHeadBytes = 64 << 10
-
-  public init() {}
-}
-
-/// What broke the protocol. The connection cannot go on after it.
-struct BeatsFault: Error, Equatable {
-  var reason: String
-  /// Bytes of the connection before the frame or byte at fault.
-  var offset: Int
-  /// Bytes of the compressed frame's content before it, where it is within one.
-  var inflatedOffset: Int?
-}
-
-/// What a compressed frame needs while it is read; shared by the connections of a queue.
-final class BeatsScratch {
-  /// Frame headers of at most this are carried over from one chunk to the next.
-  static let carryCapacity = 16
-  static let chunkBytes = 64 << 10
-  let chunk = UnsafeMutableRawPointer.allocate(
-    byteCount: BeatsScratch.carryCapacity + BeatsScratch.chunkBytes, alignment: 64)
-  private var spare: [Inflater] = []
-
-  deinit { chunk.deallocate() }
-
-  func takeInflater() -> Inflater {
-    guard let inflater = spare.popLast() else { return Inflater(.zlib) }
-    inflater.reset(.zlib)
-    return inflater
-  }
-
-  func giveBack(_ inflater: Inflater) { if spare.count < 4 { spare.append(inflater) } }
-}
-
 struct BeatsParser: ~Copyable {
   enum Outcome: Equatable {
     /// All bytes are used up to an incomplete header; more are needed.
@@ -106,6 +58,7 @@ struct BeatsParser: ~Copyable {
   private(set) var sequence: UInt32 = 0
   private(set) var framesLeft = 0
   private(set) var batch: RecordBatch?
+  private var expectedBytes = 0
   private var body = Body.none
   private var recordStart = 0
   private var text = ByteBuffer()
@@ -137,13 +90,15 @@ struct BeatsParser: ~Copyable {
     return true
   }
 
-  /// Content of a compressed frame waits to be parsed though no bytes need to come for it.
-  var hasPendingOutput: Bool { hasMoreOutput }
+  /// Something is to be told though no bytes need to come for it: content of a compressed frame, or a window's end that
+  /// stood behind a part.
+  var isPending: Bool { hasMoreOutput || isWindowDone }
 
   /// The records so far, for a part or a whole window; nil where there are none.
   mutating func takeBatch() -> RecordBatch? {
     let taken = batch
     batch = nil
+    if let taken { expectedBytes = min(taken.byteCount + taken.byteCount / 16, 4 << 20) }
     return taken
   }
 
@@ -161,6 +116,11 @@ struct BeatsParser: ~Copyable {
     hasMoreOutput = false
   }
 
+  private var isWithinCompressed: Bool {
+    if case .compressed = body { return true }
+    return false
+  }
+
   // MARK: The connection's bytes
 
   /// Parses from the front of `bytes`.
@@ -169,6 +129,10 @@ struct BeatsParser: ~Copyable {
   mutating func parse(_ bytes: UnsafeRawBufferPointer) throws(BeatsFault) -> (used: Int, outcome: Outcome) {
     var used = 0
     while true {
+      if isWindowDone, !isWithinCompressed {
+        isWindowDone = false
+        return (used, .window)
+      }
       var wasCompressed = false
       if case .compressed(let left) = body {
         wasCompressed = true
@@ -190,10 +154,7 @@ struct BeatsParser: ~Copyable {
         if hasMoreOutput || (used < bytes.count && left > 0) { continue }
         return (used, .more)
       }
-      if isWindowDone {
-        isWindowDone = false
-        return (used, .window)
-      }
+      if isWindowDone { continue }
       if isEmptyWindow {
         isEmptyWindow = false
         return (used, .emptyWindow)
@@ -345,6 +306,8 @@ struct BeatsParser: ~Copyable {
   private mutating func currentBatch() -> RecordBatch {
     if let batch { return batch }
     let fresh = makeBatch()
+    // A shipper's windows are much alike: as much as the one before really held saves growing step by step.
+    if expectedBytes > 0 { fresh.payloads.reserve(expectedBytes) }
     batch = fresh
     return fresh
   }
@@ -469,7 +432,9 @@ struct BeatsParser: ~Copyable {
   private mutating func parseInflated(_ room: UnsafeMutableRawPointer, _ made: Int) throws(BeatsFault) {
     let outer = body
     let start = room - carryCount
-    withUnsafeBytes(of: carry) { start.copyMemory(from: $0.baseAddress ?? UnsafeRawPointer(start), byteCount: carryCount) }
+    withUnsafeBytes(of: carry) {
+      start.copyMemory(from: $0.baseAddress ?? UnsafeRawPointer(start), byteCount: carryCount)
+    }
     let bytes = UnsafeRawBufferPointer(start: start, count: carryCount &+ made)
     inflatedBytes &-= carryCount
     body = innerBody

@@ -254,6 +254,7 @@ final class HTTPInputService: HTTPService {
     connections.remove(connection)
     guard case .tls(let text) = reason else { return }
     metrics.errors.add()
-    Log.warn("net.tls", "A connection was closed: TLS failed.", ["peer": "\(connection.peer)", "reason": Log.foreign(text)])
+    Log.warn(
+      "net.tls", "A connection was closed: TLS failed.", ["peer": "\(connection.peer)", "reason": Log.foreign(text)])
   }
 }

@@ -77,7 +77,8 @@ final class TCPLineConnection: ConnectionHandler, @unchecked Sendable {  // unch
         keep(UnsafeRawBufferPointer(start: base + start, count: length))
         endLine(into: batch)
       } else if _slowPath(length > limit) {
-        oversized(Array(UnsafeRawBufferPointer(start: base + start, count: TCPLineConnection.headBytes)), length)
+        oversized(
+          Array(UnsafeRawBufferPointer(start: base + start, count: min(length, TCPLineConnection.headBytes))), length)
       } else {
         if drops, length > 0, base.load(fromByteOffset: end &- 1, as: UInt8.self) == 13 { length &-= 1 }
         batch.append(UnsafeRawBufferPointer(start: base + start, count: length))
@@ -96,7 +97,9 @@ final class TCPLineConnection: ConnectionHandler, @unchecked Sendable {  // unch
   }
 
   /// A delimiter of several bytes may begin in the line under way and end in `bytes`; returns how many of them it took.
-  private func finishSplitDelimiter(_ bytes: UnsafeRawBufferPointer, _ delimiter: [UInt8], into batch: RecordBatch) -> Int {
+  private func finishSplitDelimiter(_ bytes: UnsafeRawBufferPointer, _ delimiter: [UInt8], into batch: RecordBatch)
+    -> Int
+  {
     let longest = min(delimiter.count - 1, line.count)
     guard longest > 0, lineBytes == line.count else { return 0 }
     for kept in stride(from: longest, through: 1, by: -1) {
@@ -184,7 +187,8 @@ final class TCPLineConnection: ConnectionHandler, @unchecked Sendable {  // unch
     case .failure(.closed):
       shared.metrics.lost.add(batch.count)
       Log.error(
-        "tcp.lost", "Lines that had been read could not be kept, since the queue is closing; TCP has no acknowledgement.",
+        "tcp.lost",
+        "Lines that had been read could not be kept, since the queue is closing; TCP has no acknowledgement.",
         ["peer": "\(peer)", "events": .number(batch.count)])
     case .failure(.tooLarge(let limit)): divide(batch, limit)
     }
@@ -242,7 +246,10 @@ final class TCPLineConnection: ConnectionHandler, @unchecked Sendable {  // unch
     shared.metrics.errors.add()
     Log.warn(
       "tcp.proxy", "A connection without a valid PROXY line was closed.",
-      ["peer": "\(connection.peer)", "next": "let the balancer send the PROXY protocol, version 1, or turn it off here"])
+      [
+        "peer": "\(connection.peer)",
+        "next": "let the balancer send the PROXY protocol, version 1, or turn it off here",
+      ])
     connection.finish()
   }
 
