@@ -67,6 +67,15 @@ public struct ValueBits: Sendable {
       b: UInt64(UInt(bitPattern: bytes.baseAddress)))
   }
 
+  /// An integer of any size by its digits, which stay in place until the batch is emptied.
+  ///
+  /// - Parameter digits: As JSON writes it: an optional minus, no leading zeros.
+  public static func bigInteger(staying digits: UnsafeRawBufferPointer) -> ValueBits {
+    ValueBits(
+      kind: parseInteger(digits) == nil ? .bigInteger : .integer, flags: raw,
+      a: UInt32(truncatingIfNeeded: digits.count), b: UInt64(UInt(bitPattern: digits.baseAddress)))
+  }
+
   /// A text that the program itself holds.
   @inline(__always)
   public static func text(_ constant: StaticString) -> ValueBits {

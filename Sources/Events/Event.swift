@@ -30,6 +30,8 @@ public enum WriteError: Error, Equatable, Sendable {
   case notATimestamp
   /// `tags` takes a text or a list of texts.
   case illegalTags
+  /// A name that is no field reference.
+  case badReference
 }
 
 /// One event of a batch. Not thread-safe; good until the batch is emptied.

@@ -70,7 +70,7 @@ public final class EventBatch {
 }
 
 extension Event {
-  private static let timestampFallback = FieldReference.known("_@timestamp")
+  static let timestampFallback = FieldReference.known("_@timestamp")
   private static let tagsFallback = FieldReference.known("_tags")
   private static let metadataField = Key(padded: metadataName, count: 9)
 

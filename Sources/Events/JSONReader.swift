@@ -52,6 +52,8 @@ struct JSONReader {
   let limits: JSONLimits
   /// True when a key of the outermost map begins with `@` or is `tags`: only then the caller must look for them.
   var sawSpecialKey = false
+  /// Several values may follow each other; the last one counts.
+  var takesSeveral = false
 
   /// - Parameter source: Bytes that stay until the batch is emptied, with 64 readable bytes behind them.
   init(_ arena: UnsafeMutablePointer<Arena>, _ source: UnsafeRawBufferPointer, limits: JSONLimits) {
@@ -143,8 +145,10 @@ struct JSONReader {
       while true {
         skipSpace(&p)
         if depth == 0 {
-          guard p == end else { throw fail(.trailingBytes, p) }
-          return result
+          if p == end { return result }
+          guard takesSeveral, isSeparated(p) else { throw fail(.trailingBytes, p) }
+          key = noKey
+          continue value
         }
         guard p < end else { throw fail(.unexpectedEnd, p) }
         let isMap = frames[depth &- 1].isMap
@@ -160,6 +164,15 @@ struct JSONReader {
         if _slowPath(frames[depth].needsDeduplication) { deduplicate(frames[depth].node) }
         key = noKey
       }
+    }
+  }
+
+  /// Whether a value may begin at `p`: behind a number or a word there must be a blank.
+  private func isSeparated(_ p: UnsafePointer<UInt8>) -> Bool {
+    guard p > begin else { return true }
+    switch p[-1] {
+    case UInt8(ascii: "}"), UInt8(ascii: "]"), UInt8(ascii: "\""), 32, 9, 10, 13: return true
+    default: return false
     }
   }
 

@@ -3,5 +3,7 @@
 public import PluginKit
 
 public let allFilters: [FilterKind] = [
-  FilterKind(Drop.self)
+  FilterKind(Drop.self),
+  FilterKind(JSONFilter.self),
+  FilterKind(Mutate.self),
 ]

@@ -13,7 +13,9 @@ import Testing
   }
 
   static let recordings: [Recording] = [
-    Recording(name: "drop")
+    Recording(name: "drop"),
+    Recording(name: "json"),
+    Recording(name: "mutate"),
   ]
 
   @Test(arguments: recordings)
