@@ -3,6 +3,7 @@
 public import PluginKit
 
 public let allFilters: [FilterKind] = [
+  FilterKind(DateFilter.self),
   FilterKind(Drop.self),
   FilterKind(JSONFilter.self),
   FilterKind(Mutate.self),

@@ -13,6 +13,7 @@ import Testing
   }
 
   static let recordings: [Recording] = [
+    Recording(name: "date"),
     Recording(name: "drop"),
     Recording(name: "json"),
     Recording(name: "mutate"),
