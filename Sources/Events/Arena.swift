@@ -210,6 +210,9 @@ struct Arena: ~Copyable {
   /// It lies outside this struct, so that text can be read from the arena while the buffer is written.
   @usableFromInline let scratch: UnsafeMutablePointer<ByteBuffer>
 
+  /// Knows the ids of the records that the events came from.
+  var recordIDs: (any RecordIDs)?
+
   /// Working memory of the JSON reader.
   var frames: UnsafeMutablePointer<JSONFrame>
   var frameCapacity: Int
@@ -252,6 +255,7 @@ struct Arena: ~Copyable {
     nodeCount = 1
     slotCount = 0
     spawned.removeAll(keepingCapacity: true)
+    recordIDs = nil
     var held = 0
     var kept = 0
     for chunk in chunks {

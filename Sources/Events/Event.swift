@@ -330,6 +330,8 @@ public struct Event {
     var text = text
     return text.withUTF8 { makeText(UnsafeRawBufferPointer($0)) }
   }
+  /// A key of this batch; the bytes are copied, and cut at `Key.limitBytes`.
+  public func makeKey(_ name: UnsafeRawBufferPointer) -> Key { arena.pointee.makeKey(name) }
   /// A text made by `body` writing into working memory.
   public func makeText(_ body: (inout ByteBuffer) throws -> Void) rethrows -> ValueBits {
     let scratch = arena.pointee.scratch

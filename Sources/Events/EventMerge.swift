@@ -26,11 +26,13 @@ extension Event {
   /// is set aside as text in `_@timestamp`, with a tag and the arrival as time. `@metadata` replaces the metadata. Names
   /// with brackets are read as references.
   ///
-  /// - Parameter map: A map that stands nowhere; it must not be used afterwards.
+  /// - Parameters:
+  ///   - map: A map that stands nowhere; it must not be used afterwards.
+  ///   - readsTime: False lets `@timestamp` be written as any field is, which refuses everything but a timestamp.
   /// - Throws: For the first member that cannot be written; those before it stay.
-  public func merge(_ map: Value) throws(WriteError) {
+  public func merge(_ map: Value, readsTime: Bool = true) throws(WriteError) {
     guard map.isMap, map.count > 0 else { return }
-    settle(timeOf: map)
+    if readsTime { settle(timeOf: map) }
     let root = slot.pointee.root
     var filter = KeyFilter()
     var i = arena.pointee.node(root).pointee.bits.a == 0 ? 0 : arena.pointee.node(root).pointee.bits.firstChild
@@ -44,7 +46,7 @@ extension Event {
       let next = node.pointee.next
       let key = node.pointee.key
       if _slowPath(Event.needsCare(key)) {
-        try place(special: key, node.pointee.bits)
+        try place(special: key, node.pointee.bits, readsTime)
       } else if filter.mayContain(key.hash), case let twin = arena.pointee.find(key, in: root), twin != 0 {
         arena.pointee.node(twin).pointee.bits = node.pointee.bits
       } else {
@@ -67,8 +69,8 @@ extension Event {
     return key.bytes.contains { $0 == 91 || $0 == 93 || $0 == 64 }
   }
 
-  private func place(special key: Key, _ bits: ValueBits) throws(WriteError) {
-    if key.equals(FieldReference.timestamp.parts[0].key) { return }
+  private func place(special key: Key, _ bits: ValueBits, _ readsTime: Bool) throws(WriteError) {
+    if readsTime, key.equals(FieldReference.timestamp.parts[0].key) { return }
     guard let reference = try? FieldReference(bytes: Array(key.bytes), isTransient: true) else { throw .badReference }
     try set(reference, bits)
   }
@@ -84,7 +86,8 @@ extension Event {
     }
     addTag("_timestampparsefailure")
     try? set(.timestamp, .timestamp(arrival))
-    try? set(Event.timestampFallback, makeText { value.appendText(to: &$0) })
+    // A list stands there as JSON, not as its elements joined.
+    try? set(Event.timestampFallback, makeText { value.isList ? value.appendJSON(to: &$0) : value.appendText(to: &$0) })
   }
 }
 

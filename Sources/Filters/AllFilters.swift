@@ -3,8 +3,10 @@
 public import PluginKit
 
 public let allFilters: [FilterKind] = [
+  FilterKind(Correlation.self),
   FilterKind(DateFilter.self),
   FilterKind(Drop.self),
   FilterKind(JSONFilter.self),
   FilterKind(Mutate.self),
+  FilterKind(Performance.self),
 ]

@@ -115,7 +115,9 @@ struct Mutate: FilterPlugin {
             tag.apply(to: event)
             return false
           }
-          return true
+          // Adding and removing count as operations of mutate: they fail with its tag.
+          if !batch.success.isEmpty, !batch.success.apply(to: event) { tag.apply(to: event) }
+          return false
         }
       }
     }

@@ -46,8 +46,7 @@ final class Substitute: Change, @unchecked Sendable {
   override func apply(to event: Event, _ room: MutateRoom) -> Bool {
     guard let value = event.value(field), value.isText || value.isList else { return true }
     guard let pattern = pattern ?? made(event, room) else { return false }
-    guard let parts = parts ?? (try? replacement.bits(event)).flatMap({ event.makeValue($0).text }).map(Replacement.init)
-    else { return false }
+    guard let parts = parts ?? madeParts(event) else { return false }
     if value.isText { return substitute(value, pattern, parts, event, room) }
     var child = value.first
     while let element = child {
@@ -55,6 +54,11 @@ final class Substitute: Change, @unchecked Sendable {
       child = element.next
     }
     return true
+  }
+
+  private func madeParts(_ event: Event) -> Replacement? {
+    guard let bits = try? replacement.bits(event), let text = event.makeValue(bits).text else { return nil }
+    return Replacement(text)
   }
 
   private func made(_ event: Event, _ room: MutateRoom) -> Pattern? {
@@ -110,7 +114,8 @@ final class Substitute: Change, @unchecked Sendable {
   }
 
   private func substitute(
-    _ needle: UnsafeRawBufferPointer, in value: Value, _ text: UnsafeRawBufferPointer, _ parts: Replacement, _ event: Event
+    _ needle: UnsafeRawBufferPointer, in value: Value, _ text: UnsafeRawBufferPointer, _ parts: Replacement,
+    _ event: Event
   ) {
     guard var hit = find(needle, in: text, from: 0) else { return }
     let bits = event.makeText { out in
@@ -194,7 +199,8 @@ struct Replacement: Sendable {
       switch part {
       case .literal(let bytes): out.append(contentsOf: bytes)
       case .group(let n): group(n)
-      case .name(let name): if let n = pattern.groupNumbers(name).last(where: { scratch.start(of: $0) >= 0 }) { group(n) }
+      case .name(let name):
+        if let n = pattern.groupNumbers(name).last(where: { scratch.start(of: $0) >= 0 }) { group(n) }
       case .before: out.append(text.slice(0, max(0, scratch.start(of: 0))))
       case .behind: out.append(text.slice(max(0, scratch.end(of: 0)), text.count))
       }
