@@ -7,6 +7,7 @@ public let allFilters: [FilterKind] = [
   FilterKind(DateFilter.self),
   FilterKind(Drop.self),
   FilterKind(JSONFilter.self),
+  FilterKind(KeyValue.self),
   FilterKind(Mutate.self),
   FilterKind(Performance.self),
 ]

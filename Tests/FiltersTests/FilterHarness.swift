@@ -24,7 +24,8 @@ struct FilterHarness {
 
   init(_ name: String, _ config: String, ecs: ECSMode = .disabled) {
     let node = YAML.parse(config, file: "test", problems: problems)
-    let services = Services(resolves: true, folder: Fixtures.root, dataFolder: "/tmp", configFolder: Fixtures.root + "/config")
+    let services = Services(
+      resolves: true, folder: Fixtures.root, dataFolder: "/tmp", configFolder: Fixtures.root + "/config")
     let builder = StepBuilder(
       registry: Registry(inputs: [], filters: allFilters, outputs: []), pipelineID: "test", ecs: ecs,
       services: services, problems: problems)

@@ -24,7 +24,8 @@ import Testing
   func `an example gives what it shows`(_ claim: Claim) throws {
     let problems = Problems()
     let node = YAML.parse(claim.example.config, file: "example", problems: problems)
-    let services = Services(resolves: true, folder: Fixtures.root, dataFolder: "/tmp", configFolder: Fixtures.root + "/config")
+    let services = Services(
+      resolves: true, folder: Fixtures.root, dataFolder: "/tmp", configFolder: Fixtures.root + "/config")
     let builder = StepBuilder(
       registry: Registry(inputs: [], filters: allFilters, outputs: []), pipelineID: "test", ecs: .disabled,
       services: services, problems: problems)
