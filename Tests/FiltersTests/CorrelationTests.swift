@@ -14,8 +14,10 @@ import Testing
     (#"{"correlation_id": "a-1", "x_request_id": "b"}"#, "a-1"),
     (#"{"correlation_id": "not sound", "x_request_id": "b"}"#, "b"),
     (#"{"x_correlation_id": "", "x_request_id": "A.b_c:d-9"}"#, "A.b_c:d-9"),
-    (#"{"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}"#,
-      "4bf92f3577b34da6a3ce929d0e0e4736"),
+    (
+      #"{"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}"#,
+      "4bf92f3577b34da6a3ce929d0e0e4736"
+    ),
     (#"{"headers": {"x_request_id": "from-head"}}"#, "from-head"),
     (#"{"x_request_id": "own", "headers": {"x_correlation_id": "from-head"}}"#, "own"),
     (#"{"@metadata": {"input": {"http": {"request": {"headers": {"x_request_id": "deep"}}}}}}"#, "deep"),

@@ -13,6 +13,9 @@ import Testing
   }
 
   static let recordings: [Recording] = [
+    Recording(name: "bytes"),
+    Recording(name: "cidr"),
+    Recording(name: "clone"),
     Recording(name: "common"),
     Recording(name: "date"),
     Recording(name: "drop"),
@@ -25,6 +28,13 @@ import Testing
     Recording(name: "kv", known: ["kv-random-022", "kv-random-046"]),
     // Upstream reads `-0905` as an octal number and fails; in a log it is decimal, as `007` is.
     Recording(name: "mutate", known: ["mutate-random-005"]),
+    Recording(name: "prune"),
+    Recording(name: "reports"),
+    Recording(name: "split"),
+    Recording(name: "syslog_pri"),
+    Recording(name: "truncate"),
+    Recording(name: "urldecode"),
+    Recording(name: "uuid"),
   ]
 
   @Test(arguments: recordings)
