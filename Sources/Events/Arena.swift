@@ -363,9 +363,15 @@ struct Arena: ~Copyable {
     let p = node(parent)
     var i = p.pointee.bits.a == 0 ? 0 : p.pointee.bits.firstChild
     while i != 0 {
-      let n = node(i)
-      if n.pointee.keyHash == key.hash, n.pointee.key.equals(key) { return i }
-      i = n.pointee.next
+      // Siblings mostly lie behind each other, so the next address is known before the link to it has been read.
+      var n = node(i)
+      var expected = i
+      repeat {
+        if n.pointee.keyHash == key.hash, n.pointee.key.equals(key) { return expected }
+        expected &+= 1
+        i = n.pointee.next
+        n += 1
+      } while i == expected
     }
     return 0
   }
@@ -389,8 +395,14 @@ struct Arena: ~Copyable {
     var previous: UInt32 = 0
     var i = p.pointee.bits.a == 0 ? 0 : p.pointee.bits.firstChild
     while i != 0, i != child {
-      previous = i
-      i = node(i).pointee.next
+      var n = node(i)
+      var expected = i
+      repeat {
+        previous = expected
+        expected &+= 1
+        i = n.pointee.next
+        n += 1
+      } while i == expected && i != child
     }
     guard i == child, i != 0 else { return }
     let next = node(i).pointee.next

@@ -71,6 +71,7 @@ extension Event {
 
   private func place(special key: Key, _ bits: ValueBits, _ readsTime: Bool) throws(WriteError) {
     if readsTime, key.equals(FieldReference.timestamp.parts[0].key) { return }
+    if key.equals(FieldReference.tags.parts[0].key) { return try set(.tags, bits) }
     guard let reference = try? FieldReference(bytes: Array(key.bytes), isTransient: true) else { throw .badReference }
     try set(reference, bits)
   }

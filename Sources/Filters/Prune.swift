@@ -74,27 +74,49 @@ struct Prune: FilterPlugin {
     private let plugin: Prune
     private let scratch = MatchScratch()
     private var made = MadePatterns()
+    /// What was found of names before, since the events of a pipeline have few.
+    private var verdicts = NameVerdicts()
 
     init(_ plugin: Prune) { self.plugin = plugin }
 
     func process(_ batch: FilterBatch) {
       batch.forEach { event in
-        if !plugin.whitelistNames.isEmpty { removeNames(event, plugin.whitelistNames, keepsMatching: true) }
-        if !plugin.blacklistNames.isEmpty { removeNames(event, plugin.blacklistNames, keepsMatching: false) }
+        removeNames(event)
         for entry in plugin.whitelistValues { removeValues(event, entry, keepsMatching: true) }
         for entry in plugin.blacklistValues { removeValues(event, entry, keepsMatching: false) }
         return true
       }
     }
 
-    private func removeNames(_ event: Event, _ expressions: [PruneExpression], keepsMatching: Bool) {
+    private func removeNames(_ event: Event) {
+      if plugin.interpolates {
+        // What is removed first may be a field that a later expression names, so the lists go one after the other.
+        remove(event) { plugin.whitelistNames.isEmpty || isFound(plugin.whitelistNames, $0, event) }
+        remove(event) { !isFound(plugin.blacklistNames, $0, event) }
+      } else if !plugin.whitelistNames.isEmpty || !plugin.blacklistNames.isEmpty {
+        remove(event) { name in
+          if let known = verdicts[name] { return known }
+          let isKept =
+            (plugin.whitelistNames.isEmpty || isFound(plugin.whitelistNames, name, event))
+            && !isFound(plugin.blacklistNames, name, event)
+          verdicts[name] = isKept
+          return isKept
+        }
+      }
+    }
+
+    private func remove(_ event: Event, unless isKept: (UnsafeRawBufferPointer) -> Bool) {
       let fields = event.fields
       var child = fields.first
       while let field = child {
         child = field.next
-        let isNamed = expressions.contains { isFound($0, field.key.bytes, event) }
-        if isNamed != keepsMatching { field.remove(from: fields) }
+        if !isKept(field.key.bytes) { field.remove(from: fields) }
       }
+    }
+
+    private func isFound(_ expressions: [PruneExpression], _ name: UnsafeRawBufferPointer, _ event: Event) -> Bool {
+      for expression in expressions where isFound(expression, name, event) { return true }
+      return false
     }
 
     private func removeValues(
@@ -149,6 +171,27 @@ private struct PruneExpression: Sendable {
   init(_ text: String, _ interpolates: Bool) throws(PatternError) {
     template = Template(text)
     pattern = interpolates && !template.isConstant ? nil : try Pattern(ruby: text, dialect: .condition)
+  }
+}
+
+/// Names and whether their fields stay: a table with one place for each hash. One worker owns it.
+private struct NameVerdicts {
+  private var slots: [(name: [UInt8], isKept: Bool)?] = Array(repeating: nil, count: 512)
+
+  private func slot(_ name: UnsafeRawBufferPointer) -> Int {
+    var hash: UInt32 = 2_166_136_261
+    for byte in name { hash = (hash ^ UInt32(byte)) &* 16_777_619 }
+    return Int((hash ^ hash >> 15) & 511)
+  }
+
+  subscript(name: UnsafeRawBufferPointer) -> Bool? {
+    get {
+      guard let known = slots[slot(name)], known.name.count == name.count, known.name.elementsEqual(name) else {
+        return nil
+      }
+      return known.isKept
+    }
+    set { slots[slot(name)] = newValue.map { (Array(name), $0) } }
   }
 }
 
