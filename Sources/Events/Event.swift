@@ -416,10 +416,18 @@ public func equal(_ left: UnsafeRawBufferPointer, _ right: UnsafeRawBufferPointe
   return memcmp(a, b, left.count) == 0
 }
 
-/// Whether two keys of equal length hold the same bytes.
-@usableFromInline
+/// Whether two keys of equal length hold the same bytes. Keys are readable for 8 bytes beyond their end, so the usual
+/// ones are compared in one or two words.
+@usableFromInline @inline(never)
 func sameBytes(_ left: UnsafePointer<UInt8>, _ right: UnsafePointer<UInt8>, _ count: Int) -> Bool {
-  memcmp(left, right, count) == 0
+  if count <= 8 {
+    let unused = UInt64(truncatingIfNeeded: 64 &- count &* 8)
+    return count == 0 || (load8(left) ^ load8(right)) &<< unused == 0
+  }
+  if count <= 16 {
+    return load8(left) == load8(right) && load8(left + (count &- 8)) == load8(right + (count &- 8))
+  }
+  return memcmp(left, right, count) == 0
 }
 
 extension Arena {
