@@ -67,6 +67,15 @@ public struct ValueBits: Sendable {
       b: UInt64(UInt(bitPattern: bytes.baseAddress)))
   }
 
+  /// An integer of any size by its digits, which stay in place until the batch is emptied.
+  ///
+  /// - Parameter digits: As JSON writes it: an optional minus, no leading zeros.
+  public static func bigInteger(staying digits: UnsafeRawBufferPointer) -> ValueBits {
+    ValueBits(
+      kind: parseInteger(digits) == nil ? .bigInteger : .integer, flags: raw,
+      a: UInt32(truncatingIfNeeded: digits.count), b: UInt64(UInt(bitPattern: digits.baseAddress)))
+  }
+
   /// A text that the program itself holds.
   @inline(__always)
   public static func text(_ constant: StaticString) -> ValueBits {
@@ -201,6 +210,9 @@ struct Arena: ~Copyable {
   /// It lies outside this struct, so that text can be read from the arena while the buffer is written.
   @usableFromInline let scratch: UnsafeMutablePointer<ByteBuffer>
 
+  /// Knows the ids of the records that the events came from.
+  var recordIDs: (any RecordIDs)?
+
   /// Working memory of the JSON reader.
   var frames: UnsafeMutablePointer<JSONFrame>
   var frameCapacity: Int
@@ -243,6 +255,7 @@ struct Arena: ~Copyable {
     nodeCount = 1
     slotCount = 0
     spawned.removeAll(keepingCapacity: true)
+    recordIDs = nil
     var held = 0
     var kept = 0
     for chunk in chunks {
@@ -350,9 +363,15 @@ struct Arena: ~Copyable {
     let p = node(parent)
     var i = p.pointee.bits.a == 0 ? 0 : p.pointee.bits.firstChild
     while i != 0 {
-      let n = node(i)
-      if n.pointee.keyHash == key.hash, n.pointee.key.equals(key) { return i }
-      i = n.pointee.next
+      // Siblings mostly lie behind each other, so the next address is known before the link to it has been read.
+      var n = node(i)
+      var expected = i
+      repeat {
+        if n.pointee.keyHash == key.hash, n.pointee.key.equals(key) { return expected }
+        expected &+= 1
+        i = n.pointee.next
+        n += 1
+      } while i == expected
     }
     return 0
   }
@@ -376,8 +395,14 @@ struct Arena: ~Copyable {
     var previous: UInt32 = 0
     var i = p.pointee.bits.a == 0 ? 0 : p.pointee.bits.firstChild
     while i != 0, i != child {
-      previous = i
-      i = node(i).pointee.next
+      var n = node(i)
+      var expected = i
+      repeat {
+        previous = expected
+        expected &+= 1
+        i = n.pointee.next
+        n += 1
+      } while i == expected && i != child
     }
     guard i == child, i != 0 else { return }
     let next = node(i).pointee.next

@@ -30,6 +30,8 @@ public enum WriteError: Error, Equatable, Sendable {
   case notATimestamp
   /// `tags` takes a text or a list of texts.
   case illegalTags
+  /// A name that is no field reference.
+  case badReference
 }
 
 /// One event of a batch. Not thread-safe; good until the batch is emptied.
@@ -328,6 +330,8 @@ public struct Event {
     var text = text
     return text.withUTF8 { makeText(UnsafeRawBufferPointer($0)) }
   }
+  /// A key of this batch; the bytes are copied, and cut at `Key.limitBytes`.
+  public func makeKey(_ name: UnsafeRawBufferPointer) -> Key { arena.pointee.makeKey(name) }
   /// A text made by `body` writing into working memory.
   public func makeText(_ body: (inout ByteBuffer) throws -> Void) rethrows -> ValueBits {
     let scratch = arena.pointee.scratch
@@ -412,10 +416,18 @@ public func equal(_ left: UnsafeRawBufferPointer, _ right: UnsafeRawBufferPointe
   return memcmp(a, b, left.count) == 0
 }
 
-/// Whether two keys of equal length hold the same bytes.
-@usableFromInline
+/// Whether two keys of equal length hold the same bytes. Keys are readable for 8 bytes beyond their end, so the usual
+/// ones are compared in one or two words.
+@usableFromInline @inline(never)
 func sameBytes(_ left: UnsafePointer<UInt8>, _ right: UnsafePointer<UInt8>, _ count: Int) -> Bool {
-  memcmp(left, right, count) == 0
+  if count <= 8 {
+    let unused = UInt64(truncatingIfNeeded: 64 &- count &* 8)
+    return count == 0 || (load8(left) ^ load8(right)) &<< unused == 0
+  }
+  if count <= 16 {
+    return load8(left) == load8(right) && load8(left + (count &- 8)) == load8(right + (count &- 8))
+  }
+  return memcmp(left, right, count) == 0
 }
 
 extension Arena {

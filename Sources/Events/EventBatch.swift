@@ -70,7 +70,7 @@ public final class EventBatch {
 }
 
 extension Event {
-  private static let timestampFallback = FieldReference.known("_@timestamp")
+  static let timestampFallback = FieldReference.known("_@timestamp")
   private static let tagsFallback = FieldReference.known("_tags")
   private static let metadataField = Key(padded: metadataName, count: 9)
 
@@ -114,12 +114,8 @@ extension Event {
     if areLegalTags(tags.bits) { return }
     let original = tags.bits
     let kept = makeList()
-    if tags.isList {
-      try? set(Event.tagsFallback, original)
-    } else {
-      kept.append(original)
-      try? set(Event.tagsFallback, kept.bits)
-    }
+    kept.append(original)
+    try? set(Event.tagsFallback, kept.bits)
     let list = makeList()
     list.append(.text("_tagsparsefailure"))
     tags.replace(with: list.bits)

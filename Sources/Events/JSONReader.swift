@@ -52,6 +52,8 @@ struct JSONReader {
   let limits: JSONLimits
   /// True when a key of the outermost map begins with `@` or is `tags`: only then the caller must look for them.
   var sawSpecialKey = false
+  /// Several values may follow each other; the last one counts.
+  var takesSeveral = false
 
   /// - Parameter source: Bytes that stay until the batch is emptied, with 64 readable bytes behind them.
   init(_ arena: UnsafeMutablePointer<Arena>, _ source: UnsafeRawBufferPointer, limits: JSONLimits) {
@@ -143,8 +145,10 @@ struct JSONReader {
       while true {
         skipSpace(&p)
         if depth == 0 {
-          guard p == end else { throw fail(.trailingBytes, p) }
-          return result
+          if p == end { return result }
+          guard takesSeveral, isSeparated(p) else { throw fail(.trailingBytes, p) }
+          key = noKey
+          continue value
         }
         guard p < end else { throw fail(.unexpectedEnd, p) }
         let isMap = frames[depth &- 1].isMap
@@ -160,6 +164,15 @@ struct JSONReader {
         if _slowPath(frames[depth].needsDeduplication) { deduplicate(frames[depth].node) }
         key = noKey
       }
+    }
+  }
+
+  /// Whether a value may begin at `p`: behind a number or a word there must be a blank.
+  private func isSeparated(_ p: UnsafePointer<UInt8>) -> Bool {
+    guard p > begin else { return true }
+    switch p[-1] {
+    case UInt8(ascii: "}"), UInt8(ascii: "]"), UInt8(ascii: "\""), 32, 9, 10, 13: return true
+    default: return false
     }
   }
 
@@ -266,7 +279,11 @@ struct JSONReader {
       if p.pointee == UInt8(ascii: "\"") { break }
       guard p.pointee == UInt8(ascii: "\\") else { throw fail(.controlCharacter, p) }
       flags = ValueBits.escaped
-      try skipEscape(&p)
+      if _fastPath(p[1] == UInt8(ascii: "\"") || p[1] == UInt8(ascii: "\\") || p[1] == UInt8(ascii: "n")), end - p >= 2 {
+        p += 2
+      } else {
+        try skipEscape(&p)
+      }
     }
     let count = p - start
     if _slowPath(high >> 16 != 0), let bad = firstInvalidUTF8(start, count) { throw fail(.badUTF8, start + bad) }
@@ -387,46 +404,74 @@ extension Arena {
     let source = bits.start
     let count = Int(bits.a)
     let out = allocate(count)  // an escape is never shorter than what it stands for
-    var i = 0
     var n = 0
-    func unit(_ at: Int) -> UInt32 {
-      var value: UInt32 = 0
-      for j in 2..<6 { value = value << 4 | (hexDigit(source[at + j]) ?? 0) }
-      return value
-    }
-    while i < count {
-      let byte = source[i]
-      if byte != 92 {
-        out[n] = byte
-        n += 1
-        i += 1
-        continue
-      }
-      switch source[i + 1] {
-      case 98: out[n] = 8
-      case 102: out[n] = 12
-      case 110: out[n] = 10
-      case 114: out[n] = 13
-      case 116: out[n] = 9
-      case 117:
-        var scalar = unit(i)
-        if scalar >= 0xd800, scalar < 0xdc00, i + 12 <= count, source[i + 6] == 92, source[i + 7] == 117 {
-          let low = unit(i + 6)
-          if low >= 0xdc00, low < 0xe000 {
-            scalar = 0x10000 + (scalar - 0xd800) << 10 + (low - 0xdc00)
-            i += 6
-          }
+    var start = 0  // where the run begins that has not been copied
+    var block = 0
+    // Sixteen bytes are looked at and copied at once; bytes behind a run are overwritten by what comes next. The source
+    // has readable bytes behind it, and `out` is the last allocation of its chunk, with room behind.
+    while block < count {
+      var stops = scan_string_stops16(source + block)
+      while stops != 0 {
+        let i = block &+ stops.trailingZeroBitCount
+        if i >= count { break }
+        memcpy(out + n, source + start, 16)
+        n &+= i &- start
+        let escaped = source[i &+ 1]
+        if _fastPath(escaped == 34 || escaped == 92) {
+          out[n] = escaped
+          n &+= 1
+          start = i &+ 2
+        } else {
+          start = i &+ unescape(source + i, count &- i, out, &n)
         }
-        if scalar >= 0xd800, scalar < 0xe000 { scalar = 0xfffd }
-        n += encodeUTF8(scalar, out + n)
-        i += 6
-        continue
-      default: out[n] = source[i + 1]
+        // A backslash within the escape stops nothing.
+        let seen = start &- block
+        stops = seen >= 32 ? 0 : stops & (UInt32.max &<< UInt32(truncatingIfNeeded: seen))
       }
-      n += 1
-      i += 2
+      block &+= 16
+      if start >= block {
+        block = start
+      } else {
+        memcpy(out + n, source + start, 16)
+        n &+= min(block, count) &- start
+        start = block
+      }
     }
     return ValueBits(kind: .text, a: UInt32(truncatingIfNeeded: n), b: UInt64(UInt(bitPattern: out)))
+  }
+
+  /// Writes what the escape at `p` stands for, and returns how many bytes of the source it took.
+  private func unescape(
+    _ p: UnsafePointer<UInt8>, _ left: Int, _ out: UnsafeMutablePointer<UInt8>, _ n: inout Int
+  ) -> Int {
+    func unit(_ at: Int) -> UInt32 {
+      var value: UInt32 = 0
+      for j in 2..<6 { value = value << 4 | (hexDigit(p[at + j]) ?? 0) }
+      return value
+    }
+    switch p[1] {
+    case 98: out[n] = 8
+    case 102: out[n] = 12
+    case 110: out[n] = 10
+    case 114: out[n] = 13
+    case 116: out[n] = 9
+    case 117:
+      var taken = 6
+      var scalar = unit(0)
+      if scalar >= 0xd800, scalar < 0xdc00, left >= 12, p[6] == 92, p[7] == 117 {
+        let low = unit(6)
+        if low >= 0xdc00, low < 0xe000 {
+          scalar = 0x10000 + (scalar - 0xd800) << 10 + (low - 0xdc00)
+          taken = 12
+        }
+      }
+      if scalar >= 0xd800, scalar < 0xe000 { scalar = 0xfffd }
+      n += encodeUTF8(scalar, out + n)
+      return taken
+    default: out[n] = p[1]
+    }
+    n += 1
+    return 2
   }
 
   /// Turns a map or list that is JSON source into nodes. The source was checked or made by us; a broken one becomes

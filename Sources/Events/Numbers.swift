@@ -27,6 +27,49 @@ public func appendJavaDouble(_ value: Double, to buffer: inout ByteBuffer) {
   appendJava(digits, scale: scale, to: &buffer)
 }
 
+/// Appends a double as Ruby prints it: `1.0`, `0.25`, from 10¹⁶ up and below 10⁻⁴ with an exponent (`1.0e+16`), and
+/// `Infinity`, `-Infinity`, `NaN`.
+public func appendRubyDouble(_ value: Double, to buffer: inout ByteBuffer) {
+  guard value.isFinite, value != 0 else { return appendJavaDouble(value, to: &buffer) }
+  if value.sign == .minus { buffer.append(UInt8(ascii: "-")) }
+  let (digits, scale) = shortestDigits(value.magnitude)
+  var count = 1
+  var rest = digits
+  while rest >= 10 {
+    count &+= 1
+    rest /= 10
+  }
+  let exponent = count &- 1 &- scale
+  if exponent >= -4, exponent < 16 {
+    appendPlain(digits, scale: scale, exponent: exponent, count: count, to: &buffer)
+    return
+  }
+  var divisor: UInt64 = 1
+  for _ in 1..<max(count, 1) { divisor &*= 10 }
+  buffer.append(decimal: Int64(clamping: digits / divisor))
+  buffer.append(UInt8(ascii: "."))
+  buffer.append(decimal: Int(clamping: digits % divisor), width: max(count &- 1, 1))
+  buffer.append(exponent < 0 ? "e-" : "e+")
+  let magnitude = Int(exponent.magnitude)
+  buffer.append(decimal: magnitude, width: magnitude < 100 ? 2 : 3)
+}
+
+/// `digits` × 10^-`scale` without an exponent, at least one digit on either side of the point.
+private func appendPlain(_ digits: UInt64, scale: Int, exponent: Int, count: Int, to buffer: inout ByteBuffer) {
+  if scale <= 0 {
+    buffer.append(decimal: Int64(clamping: digits))
+    for _ in 0..<(0 &- scale) { buffer.append(UInt8(ascii: "0")) }
+    buffer.append(".0")
+    return
+  }
+  var divisor: UInt64 = 1
+  for _ in 0..<min(scale, 19) { divisor &*= 10 }
+  let whole = scale > 19 ? 0 : digits / divisor
+  buffer.append(decimal: Int64(clamping: whole))
+  buffer.append(UInt8(ascii: "."))
+  buffer.append(decimal: Int(clamping: digits &- whole &* divisor), width: scale)
+}
+
 /// Appends a double as a JSON value: the Java form, which is a JSON number, and a quoted text for what JSON cannot show.
 public func appendJSONDouble(_ value: Double, to buffer: inout ByteBuffer) {
   let finite = value.isFinite

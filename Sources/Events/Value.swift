@@ -104,6 +104,14 @@ public struct Value {
     return nil
   }
 
+  /// The member of a map with `key`.
+  public func member(_ key: Key) -> Value? {
+    guard isMap else { return nil }
+    arena.pointee.materialize(node)
+    let found = arena.pointee.find(key, in: node)
+    return found == 0 ? nil : Value(arena, found)
+  }
+
   public subscript(index: Int) -> Value? {
     guard isList else { return nil }
     arena.pointee.materialize(node)

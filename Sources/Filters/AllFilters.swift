@@ -3,6 +3,20 @@
 public import PluginKit
 
 public let allFilters: [FilterKind] = [
+  FilterKind(Bytes.self),
+  FilterKind(CIDR.self),
+  FilterKind(Clone.self),
+  FilterKind(Correlation.self),
   FilterKind(DateFilter.self),
   FilterKind(Drop.self),
+  FilterKind(JSONFilter.self),
+  FilterKind(KeyValue.self),
+  FilterKind(Mutate.self),
+  FilterKind(Performance.self),
+  FilterKind(Prune.self),
+  FilterKind(Split.self),
+  FilterKind(SyslogPriority.self),
+  FilterKind(Truncate.self),
+  FilterKind(URLDecode.self),
+  FilterKind(UUIDFilter.self),
 ]

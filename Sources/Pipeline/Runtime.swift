@@ -169,6 +169,7 @@ private final class Worker: ConditionFailureHandler {
     self.source = source
     defer { self.source = nil }
     batch.removeAll()
+    batch.recordIDs = source
     selection.removeAll(keepingCapacity: true)
     for run in records.runs {
       let decoder = self.decoder(run.descriptor)

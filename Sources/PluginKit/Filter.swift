@@ -58,13 +58,14 @@ public struct FilterBatch {
 
   public var count: Int { selection.count }
 
-  /// Calls `body` for each event; where it returns true the success actions follow.
+  /// Calls `body` for each event; where it returns true the success actions follow. An event on which one of those
+  /// fails is tagged `_decoratefailure`.
   @inlinable @inline(__always)
   public func forEach(_ body: (Event) -> Bool) {
     for i in selection {
       let event = events[i]
       if event.isCancelled { continue }
-      if body(event), !success.isEmpty { success.apply(to: event) }
+      if body(event), !success.isEmpty, !success.apply(to: event) { event.addTag("_decoratefailure") }
     }
   }
 }

@@ -85,9 +85,7 @@ public struct OutputBatch {
 }
 
 /// The records that a batch came from: ids, and payloads for dead letters. Read-only; any thread.
-public protocol SourceRecords: AnyObject, Sendable {
-  /// Appends the record's id: 20 characters of base64url.
-  func appendID(_ record: Int, to out: inout ByteBuffer)
+public protocol SourceRecords: RecordIDs, Sendable {
   /// The payload as it arrived.
   func withPayload(_ record: Int, _ body: (UnsafeRawBufferPointer) -> Void)
   func arrivalNs(_ record: Int) -> Int64

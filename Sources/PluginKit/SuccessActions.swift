@@ -36,44 +36,56 @@ public final class SuccessActions: Sendable {
 
   public static let none = SuccessActions()
 
-  public func apply(to event: Event) {
+  /// Applies the actions in their order.
+  ///
+  /// - Returns: False where a name is no field reference or a field could not be written; the actions behind it were
+  ///   left out, and the caller tags the event.
+  @discardableResult
+  public func apply(to event: Event) -> Bool {
     for (i, field) in addField.enumerated() {
-      guard let reference = addReferences[i] ?? reference(field.name, event) else { continue }
-      for value in field.values { add(value, at: reference, event) }
+      guard let reference = addReferences[i] ?? reference(field.name, event) else { return false }
+      for value in field.values where !add(value, at: reference, event) { return false }
     }
     for (i, name) in removeField.enumerated() {
-      guard let reference = removeReferences[i] ?? reference(name, event) else { continue }
+      guard let reference = removeReferences[i] ?? reference(name, event) else { return false }
       event.remove(reference)
     }
     for tag in addTag {
-      guard let bits = try? tag.bits(event) else { continue }
+      guard let bits = try? tag.bits(event) else { return false }
       event.addTag(event.makeValue(bits).text ?? UnsafeRawBufferPointer(start: nil, count: 0), unlessPresent: false)
     }
     for tag in removeTag {
-      guard let bits = try? tag.bits(event), let text = event.makeValue(bits).text else { continue }
+      guard let bits = try? tag.bits(event), let text = event.makeValue(bits).text else { return false }
       event.removeTag(text)
     }
+    return true
   }
 
   private func reference(_ name: Template, _ event: Event) -> FieldReference? {
-    guard let text = try? name.string(event) else { return nil }
+    // A constant that is no reference was tried when the actions were made.
+    guard !name.isConstant, let text = try? name.string(event) else { return nil }
     return try? FieldReference(text, isTransient: true)
   }
 
   /// A field that is there already becomes a list with the new value behind the old.
-  private func add(_ template: Template, at reference: FieldReference, _ event: Event) {
-    guard let bits = try? template.bits(event) else { return }
-    guard let present = event.value(reference) else {
-      try? event.set(reference, bits)
-      return
-    }
-    if present.isList {
-      present.append(bits)
-    } else {
+  private func add(_ template: Template, at reference: FieldReference, _ event: Event) -> Bool {
+    guard let bits = try? template.bits(event) else { return false }
+    do {
+      guard let present = event.value(reference) else {
+        try event.set(reference, bits)
+        return true
+      }
+      if present.isList {
+        present.append(bits)
+        return true
+      }
       let list = event.makeList()
-      list.append(present.bits)
+      if !present.isNull { list.append(present.bits) }
       list.append(bits)
-      try? event.set(reference, list.bits)
+      try event.set(reference, list.bits)
+      return true
+    } catch {
+      return false
     }
   }
 }

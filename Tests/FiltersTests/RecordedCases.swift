@@ -13,15 +13,35 @@ import Testing
   }
 
   static let recordings: [Recording] = [
+    Recording(name: "bytes"),
+    Recording(name: "cidr"),
+    Recording(name: "clone"),
+    Recording(name: "common"),
     Recording(name: "date"),
     Recording(name: "drop"),
+    // A map that a value joins stays one element (as common-decorate-022 has it); a map as a text is refused at start.
+    Recording(name: "event", known: ["event-decorate-002", "event-decorate-003", "event-decorate-004"]),
+    // A number that nobody touched stays as it is written: 0.1e1, not 1.
+    Recording(name: "json", known: ["json-parse-107"]),
+    // A word without a value takes its whole separator with it, where upstream leaves half of it (022); trimming is for
+    // the ends of a key, not of each of its lines (046).
+    Recording(name: "kv", known: ["kv-random-022", "kv-random-046"]),
+    // Upstream reads `-0905` as an octal number and fails; in a log it is decimal, as `007` is.
+    Recording(name: "mutate", known: ["mutate-random-005"]),
+    Recording(name: "prune"),
+    Recording(name: "reports"),
+    Recording(name: "split"),
+    Recording(name: "syslog_pri"),
+    Recording(name: "truncate"),
+    Recording(name: "urldecode"),
+    Recording(name: "uuid"),
   ]
 
   @Test(arguments: recordings)
   func `a filter answers as recorded`(_ recording: Recording) throws {
     let runner = CaseRunner(filters: allFilters)
     let differences = try runner.differences(
-      in: "Tests/Cases/logstash/\(recording.name).jsonl", known: recording.known)
+      in: "Tests/Cases/logstash/\(recording.name).jsonl", known: recording.known, accepts: runner.hasFilters)
     #expect(differences.isEmpty, "\(differences.count) differ:\n\(differences.prefix(60).joined(separator: "\n"))")
   }
 }
