@@ -56,7 +56,7 @@ let package = Package(
     library("Net", ["Diagnostics", "COpenSSL", "CSystem"]),
     // The contracts of inputs, filters and outputs.
     library("PluginKit", ["Events", "Records", "Diagnostics", "Config", "Patterns"]),
-    library("Inputs", ["Net", "Codecs", "PluginKit", "Events", "Records", "Config", "Diagnostics"]),
+    library("Inputs", ["Net", "Codecs", "PluginKit", "Events", "Records", "Config", "Diagnostics", "CScan"]),
     // The persisted queue and the dead letters: bytes and positions, no plugins.
     library("Queue", ["Codecs", "Records", "Diagnostics", "CSystem"]),
     library("Filters", ["PluginKit", "Events", "Config", "Patterns", "Codecs", "Diagnostics", "CMaxMindDB", "CSystem", "CXML2"]),
@@ -77,10 +77,12 @@ let package = Package(
       dependencies: ["CommandLine", "Daemon", "Pipeline", "Queue", "PluginKit", "Config", "Events", "Diagnostics", "CSystem"],
       path: "Sources/CLI", swiftSettings: settings),
 
-    .target(name: "TestSupport", dependencies: ["Diagnostics", "Events", "CSystem"], path: "Tests/Support", swiftSettings: settings),
+    .target(
+      name: "TestSupport", dependencies: ["Pipeline", "PluginKit", "Config", "Events", "Diagnostics", "CSystem"],
+      path: "Tests/Support", swiftSettings: settings),
     tests("Diagnostics", ["Diagnostics"]),
     tests("Patterns", ["Patterns", "Diagnostics"]),
-    tests("Events", ["Events", "Diagnostics"]),
+    tests("Events", ["Events", "Patterns", "Pipeline", "Diagnostics"]),
     tests("Codecs", ["Codecs", "Diagnostics"]),
     tests("Config", ["Config", "CommandLine", "Diagnostics"]),
     tests("Net", ["Net", "Diagnostics"]),
