@@ -15,6 +15,8 @@ struct RubyParser {
   static let repeatMax = 65_535
   /// Names may stand for fields (`[a][b]`, `a-b`); otherwise only words.
   let fieldNames: Bool
+  /// Plain parentheses never capture.
+  let namedOnly: Bool
   let text: [Unicode.Scalar]
   var at = 0
   var depth = 0
@@ -24,7 +26,8 @@ struct RubyParser {
   /// References by name or number, resolved when all groups are known.
   var references: [(name: String, offset: Int)] = []
 
-  init(_ source: String, dotAll: Bool, fieldNames: Bool) {
+  init(_ source: String, dotAll: Bool, fieldNames: Bool, namedOnly: Bool) {
+    self.namedOnly = namedOnly
     text = Array(source.unicodeScalars)
     self.dotAll = dotAll
     self.fieldNames = fieldNames
@@ -32,12 +35,14 @@ struct RubyParser {
 
   mutating func parse() throws(PatternError) -> RubyNode {
     try collectGroups()
+    named = namedOnly || groups.contains { $0.name != nil }
     let node = try alternation()
     if at < text.count { throw PatternError("unmatched closing parenthesis", at: at) }
     return node
   }
 
-  var named: Bool { groups.contains { $0.name != nil } }
+  /// True if only groups with a name capture.
+  private(set) var named = false
   /// Groups met so far by the parser proper.
   var opened = 0
 

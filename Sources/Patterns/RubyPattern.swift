@@ -15,6 +15,8 @@ public struct RubyPattern {
     public static let dotMatchesNewline = Dialect(rawValue: 1)
     /// Group names are field references (`[a][b]`, `x-y`) or carry colons.
     public static let fieldNames = Dialect(rawValue: 2)
+    /// Plain parentheses do not capture, and numbered references are refused, even where no group has a name.
+    public static let noPlainCaptures = Dialect(rawValue: 4)
 
     /// The expressions of grok.
     public static let grok: Dialect = [.dotMatchesNewline, .fieldNames]
@@ -34,7 +36,8 @@ public struct RubyPattern {
 
   public init(_ source: String, dialect: Dialect) throws(PatternError) {
     var parser = RubyParser(
-      source, dotAll: dialect.contains(.dotMatchesNewline), fieldNames: dialect.contains(.fieldNames))
+      source, dotAll: dialect.contains(.dotMatchesNewline), fieldNames: dialect.contains(.fieldNames),
+      namedOnly: dialect.contains(.noPlainCaptures))
     tree = try parser.parse()
     let named = parser.named
     var numbers = [Int](repeating: 0, count: parser.groups.count)
