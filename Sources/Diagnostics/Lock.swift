@@ -1,6 +1,7 @@
 //  One lock and one gate for the whole program. A pthread mutex: as fast as `Mutex` where it is uncontended, and the
 //  thread sanitizer understands it.
 
+internal import CSystem
 internal import Glibc
 
 /// A mutex around the state that it guards.
