@@ -51,7 +51,7 @@ let package = Package(
     // Inflating, compressing, digests, encryption.
     library("Codecs", ["Diagnostics", "CDeflate", "CISAL", "CLZ4", "COpenSSL", "CZlib", "CZstd"]),
     // YAML with positions, options and their checker.
-    library("Config", ["Events", "Diagnostics", "CYAML"]),
+    library("Config", ["Diagnostics", "CSystem", "CYAML"]),
     // Sockets, TLS and HTTP on Dispatch.
     library("Net", ["Diagnostics", "COpenSSL", "CSystem"]),
     // The contracts of inputs, filters and outputs.
@@ -82,7 +82,7 @@ let package = Package(
     tests("Patterns", ["Patterns", "Diagnostics"]),
     tests("Events", ["Events", "Diagnostics"]),
     tests("Codecs", ["Codecs", "Diagnostics"]),
-    tests("Config", ["Config", "Events", "Diagnostics"]),
+    tests("Config", ["Config", "CommandLine", "Diagnostics"]),
     tests("Net", ["Net", "Diagnostics"]),
     tests("Inputs", ["Inputs", "PluginKit", "Net", "Codecs", "Records", "Events", "Config", "Diagnostics"]),
     tests("Queue", ["Queue", "Records", "Diagnostics"]),

@@ -76,3 +76,16 @@ static inline uint64_t scan_any3_64(const uint8_t *p, uint8_t a, uint8_t b, uint
   return m;
 }
 #endif
+
+/// Of the 16 bytes at `p`: in the low half the bits of `scan_string_stops16`, in the high half those of `scan_high16`.
+static inline uint32_t scan_string16(const uint8_t *p) {
+#if defined(__SSE2__)
+  __m128i x = _mm_loadu_si128((const __m128i *)p);
+  __m128i control = _mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8(0x1f)), x);
+  __m128i stop = _mm_or_si128(control, _mm_or_si128(_mm_cmpeq_epi8(x, _mm_set1_epi8('"')),
+                                                    _mm_cmpeq_epi8(x, _mm_set1_epi8('\\'))));
+  return (uint32_t)_mm_movemask_epi8(stop) | ((uint32_t)_mm_movemask_epi8(x) << 16);
+#else
+  return scan_string_stops16(p) | (scan_high16(p) << 16);
+#endif
+}

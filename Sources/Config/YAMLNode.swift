@@ -1,0 +1,119 @@
+//  One value of a YAML file and the place where it stands. Every error about a configuration points at a place, so the
+//  tree keeps one for each key and value; what a scalar means is decided by the option that reads it, never by YAML.
+
+public import Diagnostics
+
+/// A scalar, list or map of a YAML file. Immutable, so any thread may read it.
+public final class YAMLNode: Sendable {
+  public enum Content: Sendable {
+    /// Text as YAML gives it; numbers and booleans are text too.
+    case scalar(String)
+    case list([YAMLNode])
+    /// Entries in written order; no key occurs twice.
+    case map([YAMLEntry])
+  }
+
+  public let content: Content
+  public let position: SourcePosition
+  /// A scalar in quotes, or in a block (`|`, `>`); false for lists and maps.
+  public let isQuoted: Bool
+  /// Some of the scalar's text came from a variable.
+  public let heldVariable: Bool
+  /// Some of the scalar's text is a secret: from a file or a systemd credential. Messages show it as `***`.
+  public let isSecret: Bool
+  /// The scalar's text is not known because files are not opened in this run; `***` stands in its place.
+  public let isUnresolved: Bool
+  /// The scalar as it is written in the file, before variables were replaced.
+  public let writtenText: String?
+  /// Nodes of this tree with itself, aliases counted as often as they are used.
+  let nodeCount: Int
+  /// Some scalar of this tree holds a `$`.
+  let mayHoldVariables: Bool
+
+  public init(
+    _ content: Content, _ position: SourcePosition, isQuoted: Bool = false, heldVariable: Bool = false,
+    isSecret: Bool = false, isUnresolved: Bool = false, writtenText: String? = nil
+  ) {
+    self.content = content
+    self.position = position
+    self.isQuoted = isQuoted
+    self.heldVariable = heldVariable
+    self.isSecret = isSecret
+    self.isUnresolved = isUnresolved
+    self.writtenText = writtenText
+    switch content {
+    case .scalar(let text):
+      nodeCount = 1
+      mayHoldVariables = text.utf8.contains(UInt8(ascii: "$"))
+    case .list(let items):
+      nodeCount = items.reduce(1) { $0 + $1.nodeCount }
+      mayHoldVariables = items.contains { $0.mayHoldVariables }
+    case .map(let entries):
+      nodeCount = entries.reduce(1) { $0 + $1.value.nodeCount }
+      mayHoldVariables = entries.contains { $0.value.mayHoldVariables }
+    }
+  }
+
+  /// The scalar's text; nil for lists and maps.
+  public var text: String? { if case .scalar(let text) = content { text } else { nil } }
+  public var items: [YAMLNode]? { if case .list(let items) = content { items } else { nil } }
+  public var entries: [YAMLEntry]? { if case .map(let entries) = content { entries } else { nil } }
+
+  /// Nothing was written: the value of `key:` alone.
+  public var isEmpty: Bool {
+    if case .scalar(let text) = content { text.isEmpty && !isQuoted && !heldVariable } else { false }
+  }
+
+  /// A variable emptied the whole text, which counts as not given.
+  public var isEmptied: Bool {
+    if case .scalar(let text) = content { text.isEmpty && heldVariable } else { false }
+  }
+
+  /// The entry of `key`, if this is a map that holds it.
+  public func entry(_ key: String) -> YAMLEntry? { entries?.first { $0.key == key } }
+  /// The value of `key`, if this is a map that holds it.
+  public subscript(_ key: String) -> YAMLNode? { entry(key)?.value }
+
+  /// A few words for messages: `'text'`, `***`, `a list`, `a map`.
+  public var phrase: String {
+    switch content {
+    case .scalar(let text):
+      if isSecret { return "***" }
+      if isEmpty { return "nothing" }
+      return "'\(excerpt(of: text))'"
+    case .list(let items): return items.count == 1 ? "a list" : "a list of \(items.count)"
+    case .map: return "a map"
+    }
+  }
+}
+
+/// One key of a map and its value.
+public struct YAMLEntry: Sendable {
+  public var key: String
+  public var keyPosition: SourcePosition
+  public var value: YAMLNode
+
+  public init(key: String, keyPosition: SourcePosition, value: YAMLNode) {
+    self.key = key
+    self.keyPosition = keyPosition
+    self.value = value
+  }
+}
+
+/// Foreign text in a message: one line, cut to 80 characters.
+func excerpt(of text: String) -> String {
+  var shown = ""
+  var count = 0
+  for scalar in text.unicodeScalars {
+    if count == 80 { return shown + "…" }
+    count += 1
+    switch scalar.value {
+    case 10: shown += "\\n"
+    case 13: shown += "\\r"
+    case 9: shown += "\\t"
+    case 0..<32, 127: shown += "\u{FFFD}"
+    default: shown.unicodeScalars.append(scalar)
+    }
+  }
+  return shown
+}

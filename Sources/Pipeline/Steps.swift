@@ -1,0 +1,239 @@
+//  Compiled steps, and the walk of a batch through them.
+//
+//  Each filter sees the whole batch before the next one does. A branch splits the batch in two, runs both sides and
+//  joins them again in order. Events that a filter makes follow directly behind the event they came from and meet only
+//  the later steps.
+
+package import Diagnostics
+package import Events
+package import Patterns
+package import PluginKit
+
+/// A step of a compiled pipeline; shared by its workers.
+package indirect enum Step: Sendable {
+  case filter(FilterStep)
+  case branch(BranchStep)
+}
+
+/// A filter in its place, with its figures.
+package final class FilterStep: Sendable {
+  package let id: String
+  package let kind: String
+  package let position: SourcePosition
+  package let condition: Condition?
+  package let built: BuiltFilter
+  package let statistics = StepStatistics()
+
+  package init(id: String, kind: String, position: SourcePosition, condition: Condition?, built: BuiltFilter) {
+    self.id = id
+    self.kind = kind
+    self.position = position
+    self.condition = condition
+    self.built = built
+  }
+}
+
+package final class BranchStep: Sendable {
+  package let condition: Condition
+  package let position: SourcePosition
+  package let then: [Step]
+  package let otherwise: [Step]
+
+  package init(condition: Condition, position: SourcePosition, then: [Step], otherwise: [Step]) {
+    self.condition = condition
+    self.position = position
+    self.then = then
+    self.otherwise = otherwise
+  }
+}
+
+/// Figures of one step, over all workers.
+package final class StepStatistics: Sendable {
+  package let eventsIn = Counter()
+  package let eventsOut = Counter()
+  package let durationNs = Counter()
+  package let conditionFailures = Counter()
+  package init() {}
+}
+
+/// Told of events whose condition has no answer; they have left the pipeline.
+package protocol ConditionFailureHandler: AnyObject {
+  func conditionFailed(_ event: Event, _ condition: Condition, _ failure: ConditionFailure, at position: SourcePosition)
+}
+
+/// One worker's copy of the steps, with filters and scratch memory of its own. Not thread-safe.
+package final class StepRunner {
+  private enum Run {
+    case filter(FilterStep, any Filter)
+    case branch(BranchStep, [Run], [Run])
+  }
+
+  private let steps: [Run]
+  package let scratch = MatchScratch()
+  private weak var handler: (any ConditionFailureHandler)?
+  /// Whether the time of each step is measured.
+  package var measures = true
+  private let hasFlush: Bool
+
+  package init(_ steps: [Step], handler: (any ConditionFailureHandler)?) {
+    self.steps = steps.map(StepRunner.instantiate)
+    self.handler = handler
+    hasFlush = StepRunner.wantFlush(self.steps)
+  }
+
+  private static func instantiate(_ step: Step) -> Run {
+    switch step {
+    case .filter(let step): .filter(step, step.built.makeFilter())
+    case .branch(let step): .branch(step, step.then.map(instantiate), step.otherwise.map(instantiate))
+    }
+  }
+
+  private static func wantFlush(_ runs: [Run]) -> Bool {
+    runs.contains {
+      switch $0 {
+      case .filter(_, let filter): filter.wantsFlush
+      case .branch(_, let then, let otherwise): wantFlush(then) || wantFlush(otherwise)
+      }
+    }
+  }
+
+  package var wantsFlush: Bool { hasFlush }
+
+  /// Runs the steps over `selection`, which then holds the events that remain, new ones included.
+  package func run(_ batch: EventBatch, _ selection: inout [Int32]) {
+    run(steps, batch, &selection)
+    selection.removeAll { batch[$0].isCancelled }
+  }
+
+  /// Lets filters give out what they hold; the events run through the steps behind their filter.
+  package func flush(_ batch: EventBatch, nowNs: Int64, isFinal: Bool) -> [Int32] {
+    var made = flush(steps, batch, nowNs, isFinal)
+    made.removeAll { batch[$0].isCancelled }
+    return made
+  }
+
+  private func run(_ runs: [Run], _ batch: EventBatch, _ selection: inout [Int32]) {
+    for run in runs where !selection.isEmpty {
+      switch run {
+      case .filter(let step, let filter): self.run(step, filter, batch, &selection)
+      case .branch(let step, let then, let otherwise):
+        split(step.condition, step.position, batch, &selection) { side, part in
+          self.run(side ? then : otherwise, batch, &part)
+        }
+      }
+    }
+  }
+
+  private func run(_ step: FilterStep, _ filter: any Filter, _ batch: EventBatch, _ selection: inout [Int32]) {
+    guard let condition = step.condition else {
+      process(step, filter, batch, &selection)
+      return
+    }
+    split(condition, step.position, batch, &selection) { side, part in
+      if side { process(step, filter, batch, &part) }
+    }
+  }
+
+  private func process(_ step: FilterStep, _ filter: any Filter, _ batch: EventBatch, _ selection: inout [Int32]) {
+    let start = measures ? Instant.now : Instant(ns: 0)
+    let before = selection.count
+    selection.withUnsafeBufferPointer {
+      filter.process(FilterBatch(events: batch, selection: $0, success: step.built.success))
+    }
+    if batch.hasSpawned { insertSpawned(batch, &selection) }
+    step.statistics.eventsIn.add(before)
+    step.statistics.eventsOut.add(remaining(batch, selection))
+    if measures { step.statistics.durationNs.add(Int((Instant.now - start).ns)) }
+  }
+
+  private func remaining(_ batch: EventBatch, _ selection: [Int32]) -> Int {
+    var n = 0
+    for i in selection where !batch[i].isCancelled { n += 1 }
+    return n
+  }
+
+  /// New events stand behind the event that they came from, in the order in which they were made.
+  private func insertSpawned(_ batch: EventBatch, _ selection: inout [Int32]) {
+    var followers: [Int32: [Int32]] = [:]
+    batch.takeSpawned { event, after in followers[after, default: []].append(event) }
+    var result: [Int32] = []
+    result.reserveCapacity(selection.count + followers.count)
+    func append(_ i: Int32) {
+      result.append(i)
+      if let behind = followers[i] { behind.forEach(append) }
+    }
+    selection.forEach(append)
+    selection = result
+  }
+
+  /// Splits the batch by a condition, runs `body` over each side, and joins them in order.
+  private func split(
+    _ condition: Condition, _ position: SourcePosition, _ batch: EventBatch, _ selection: inout [Int32],
+    _ body: (Bool, inout [Int32]) -> Void
+  ) {
+    var yes: [Int32] = []
+    var no: [Int32] = []
+    var sides: [Bool] = []
+    sides.reserveCapacity(selection.count)
+    var kept: [Int32] = []
+    kept.reserveCapacity(selection.count)
+    for i in selection {
+      let event = batch[i]
+      if event.isCancelled { continue }
+      do {
+        let side = try condition.evaluate(event, scratch)
+        sides.append(side)
+        kept.append(i)
+        if side { yes.append(i) } else { no.append(i) }
+      } catch {
+        handler?.conditionFailed(event, condition, error, at: position)
+        event.cancel()
+      }
+    }
+    let firstNew = Int32(batch.count)
+    if !yes.isEmpty { body(true, &yes) }
+    if !no.isEmpty { body(false, &no) }
+    if yes.isEmpty || no.isEmpty {
+      selection = yes.isEmpty ? no : yes
+      return
+    }
+    selection.removeAll(keepingCapacity: true)
+    var (y, n) = (0, 0)
+    for side in sides {
+      if side {
+        StepRunner.move(&y, yes, firstNew, &selection)
+      } else {
+        StepRunner.move(&n, no, firstNew, &selection)
+      }
+    }
+  }
+
+  /// Moves one event that was there before, and the new ones behind it.
+  private static func move(_ i: inout Int, _ from: [Int32], _ firstNew: Int32, _ to: inout [Int32]) {
+    guard i < from.count else { return }
+    repeat {
+      to.append(from[i])
+      i += 1
+    } while i < from.count && from[i] >= firstNew
+  }
+
+  private func flush(_ runs: [Run], _ batch: EventBatch, _ nowNs: Int64, _ isFinal: Bool) -> [Int32] {
+    var carried: [Int32] = []
+    for run in runs {
+      if !carried.isEmpty { self.run([run], batch, &carried) }
+      switch run {
+      case .filter(let step, let filter):
+        guard filter.wantsFlush else { continue }
+        var made: [Int32] = []
+        filter.flush(
+          FlushBatch(events: batch, success: step.built.success, nowNs: nowNs) { made.append($0) }, isFinal: isFinal)
+        step.statistics.eventsOut.add(made.count)
+        carried += made
+      case .branch(_, let then, let otherwise):
+        carried += flush(then, batch, nowNs, isFinal)
+        carried += flush(otherwise, batch, nowNs, isFinal)
+      }
+    }
+    return carried
+  }
+}

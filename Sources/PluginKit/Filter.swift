@@ -1,0 +1,135 @@
+//  The contract of filters.
+//
+//  A filter is two things. Its *plugin* is built once per pipeline from the settings: it compiles patterns, opens
+//  databases through `Services`, and owns what all workers must see together (a sharded, bounded, locked object). It is
+//  `Sendable`. From it each worker gets a *filter* of its own, with scratch memory and caches that need no lock.
+//
+//  The pipeline calls a filter once per batch, and the filter loops inside: one call through an existential per batch,
+//  concrete code per event.
+
+public import Config
+public import Diagnostics
+public import Events
+
+/// What a filter's file declares: manual, settings, and how a configured filter is made.
+public protocol FilterPlugin: Sendable {
+  associatedtype Settings: PluginSettings
+  /// Name, summary and examples; the reference page is printed from it and from the options of `Settings`.
+  static var manual: Manual { get }
+  /// Compiles the settings. Runs at check time as well, so it must not touch files or names except through
+  /// `context.services`.
+  ///
+  /// - Throws: A `BuildFailure` that says which option is wrong and why.
+  init(_ settings: Settings, _ context: FilterContext) throws
+  /// Working state for one worker thread.
+  func makeFilter() -> any Filter
+}
+
+/// The part of a filter that one worker owns. Not thread-safe.
+public protocol Filter: AnyObject {
+  /// Handles the events of `batch` in order. A failure tags the event and goes on; it never throws or traps.
+  func process(_ batch: FilterBatch)
+  /// Called every 5 seconds, and once at the end, for filters that hold something back.
+  ///
+  /// Events are made by `batch.makeEvent()` and run through the filters behind this one.
+  func flush(_ batch: FlushBatch, isFinal: Bool)
+  /// True when `flush` does something.
+  var wantsFlush: Bool { get }
+}
+
+extension Filter {
+  public func flush(_ batch: FlushBatch, isFinal: Bool) {}
+  public var wantsFlush: Bool { false }
+}
+
+/// The events that reach a filter in one call.
+public struct FilterBatch {
+  public let events: EventBatch
+  /// Numbers of the events in `events`, in order.
+  public let selection: UnsafeBufferPointer<Int32>
+  /// What happens to an event that the filter handled well: add_field, add_tag, remove_field, remove_tag.
+  public let success: SuccessActions
+
+  public init(events: EventBatch, selection: UnsafeBufferPointer<Int32>, success: SuccessActions) {
+    self.events = events
+    self.selection = selection
+    self.success = success
+  }
+
+  public var count: Int { selection.count }
+
+  /// Calls `body` for each event; where it returns true the success actions follow.
+  @inlinable @inline(__always)
+  public func forEach(_ body: (Event) -> Bool) {
+    for i in selection {
+      let event = events[i]
+      if event.isCancelled { continue }
+      if body(event), !success.isEmpty { success.apply(to: event) }
+    }
+  }
+}
+
+/// Where a flushed filter puts its events.
+public struct FlushBatch {
+  public let events: EventBatch
+  public let success: SuccessActions
+  /// The present moment, nanoseconds since 1970.
+  public let nowNs: Int64
+  private let collect: (Int32) -> Void
+
+  public init(events: EventBatch, success: SuccessActions, nowNs: Int64, collect: @escaping (Int32) -> Void) {
+    self.events = events
+    self.success = success
+    self.nowNs = nowNs
+    self.collect = collect
+  }
+
+  /// A fresh event that later filters will meet.
+  public func makeEvent() -> Event {
+    let event = events.add(arrivalNs: nowNs)
+    collect(event.index)
+    return event
+  }
+}
+
+/// Which names and places fields have.
+public enum ECSMode: String, CaseIterable, Sendable {
+  case disabled, v1, v8
+  public var isOn: Bool { self != .disabled }
+}
+
+/// What a filter is built with.
+public struct FilterContext: Sendable {
+  public let pipelineID: String
+  /// The step's id; names it in statistics, logs and dead letters.
+  public let stepID: String
+  /// Where the step stands in its file.
+  public let position: SourcePosition
+  /// The pipeline's mode; a plugin's own `ecs_compatibility` beats it.
+  public let ecs: ECSMode
+  public let services: Services
+
+  public init(pipelineID: String, stepID: String, position: SourcePosition, ecs: ECSMode, services: Services) {
+    self.pipelineID = pipelineID
+    self.stepID = stepID
+    self.position = position
+    self.ecs = ecs
+    self.services = services
+  }
+}
+
+/// A plugin that cannot be built from its settings.
+public struct BuildFailure: Error, Sendable {
+  /// The option at fault; nil for the plugin as a whole.
+  public let option: String?
+  public let text: String
+  public let code: String
+  public let hint: String?
+
+  public init(_ option: String?, _ text: String, code: String = "config.bad-value", hint: String? = nil) {
+    self.option = option
+    self.text = text
+    self.code = code
+    self.hint = hint
+  }
+}

@@ -1,0 +1,73 @@
+//  The contract of inputs: they listen, cut bytes into records, and hand batches of them to the pipeline's queue.
+
+public import Config
+public import Diagnostics
+public import Records
+
+/// What an input's file declares.
+public protocol InputPlugin: Sendable {
+  associatedtype Settings: PluginSettings
+  static var manual: Manual { get }
+  /// Compiles the settings; binds nothing.
+  static func make(_ settings: Settings, _ context: InputContext) throws -> any Input
+}
+
+/// A configured input.
+public protocol Input: AnyObject, Sendable {
+  /// The ports it listens on, so that two inputs on one port are found before anything is bound.
+  var ports: [InputPort] { get }
+  /// Binds and listens.
+  ///
+  /// - Throws: A sentence with the address that could not be bound.
+  func start() throws
+  /// Stops listening, lets what is under way finish until `deadline`, closes connections.
+  func stop(deadline: Instant)
+  var statistics: InputStatistics { get }
+}
+
+public struct InputPort: Hashable, Sendable {
+  public var host: String
+  public var port: Int
+  public init(host: String, port: Int) {
+    self.host = host
+    self.port = port
+  }
+}
+
+/// Figures of an input.
+public struct InputStatistics: Sendable {
+  public var events = 0
+  public var bytes = 0
+  public var connections = 0
+  public var peakConnections = 0
+  public var rejected = 0
+  public var errors = 0
+  /// The port that was bound, where 0 was asked for.
+  public var boundPort = 0
+  public init() {}
+}
+
+/// What an input is built with.
+public struct InputContext: Sendable {
+  public let pipelineID: String
+  public let stepID: String
+  public let position: SourcePosition
+  public let ecs: ECSMode
+  public let services: Services
+  public let sink: any RecordSink
+  /// Takes what an input must refuse for ever, such as an event beyond its size.
+  public let deadLetters: any DeadLetterSink
+
+  public init(
+    pipelineID: String, stepID: String, position: SourcePosition, ecs: ECSMode, services: Services,
+    sink: any RecordSink, deadLetters: any DeadLetterSink
+  ) {
+    self.pipelineID = pipelineID
+    self.stepID = stepID
+    self.position = position
+    self.ecs = ecs
+    self.services = services
+    self.sink = sink
+    self.deadLetters = deadLetters
+  }
+}

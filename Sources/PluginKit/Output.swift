@@ -1,0 +1,171 @@
+//  The contract of outputs.
+//
+//  An output is built once per pipeline and shared by its workers. A worker hands it the events of a batch that its
+//  condition let through; the output encodes them at once into buffers of its own (the events are gone when `write`
+//  returns), and answers for each of them later through the batch's `Delivery`: delivered, or dead-lettered on disk.
+//  When every output has answered for all, the batch's range is released from the queue.
+
+public import Config
+public import Diagnostics
+public import Events
+internal import Synchronization
+
+/// What an output's file declares.
+public protocol OutputPlugin: Sendable {
+  associatedtype Settings: PluginSettings
+  static var manual: Manual { get }
+  /// Compiles the settings; opens and connects nothing.
+  static func make(_ settings: Settings, _ context: OutputContext) throws -> any Output
+}
+
+/// A configured output. Called from several workers at once.
+public protocol Output: AnyObject, Sendable {
+  /// Starts threads and connections. A place that cannot be reached is no failure: it is waited for.
+  func start() throws
+  /// Encodes and takes the events; blocks the worker while too much is in flight.
+  func write(_ batch: OutputBatch)
+  /// Finishes what is in flight until `deadline`, then lets go of the rest, whose deliveries stay unanswered.
+  func stop(deadline: Instant)
+  /// One JSON object with figures for the monitoring API.
+  var statistics: OutputStatistics { get }
+}
+
+/// Figures of an output.
+public struct OutputStatistics: Sendable {
+  public var eventsIn = 0
+  public var eventsOut = 0
+  public var deadLetters = 0
+  public var duplicates = 0
+  public var retries = 0
+  public var requests = 0
+  public var failures = 0
+  public var bytes = 0
+  public var inFlight = 0
+  /// A sentence when the output cannot work now (unreachable, refused); nil when all is well.
+  public var trouble: String?
+  /// Further figures, as ready JSON members: `"bulk_requests":{…}`.
+  public var extra = ""
+  public init() {}
+}
+
+/// What an output is built with.
+public struct OutputContext: Sendable {
+  public let pipelineID: String
+  public let stepID: String
+  public let position: SourcePosition
+  public let ecs: ECSMode
+  public let services: Services
+  public let deadLetters: any DeadLetterSink
+
+  public init(
+    pipelineID: String, stepID: String, position: SourcePosition, ecs: ECSMode, services: Services,
+    deadLetters: any DeadLetterSink
+  ) {
+    self.pipelineID = pipelineID
+    self.stepID = stepID
+    self.position = position
+    self.ecs = ecs
+    self.services = services
+    self.deadLetters = deadLetters
+  }
+}
+
+/// The events of one worker batch that reach an output.
+public struct OutputBatch {
+  public let events: EventBatch
+  public let selection: UnsafeBufferPointer<Int32>
+  /// Answers for them. Call `delivery.expect(n)` before `write` returns, and `finish` for all n at any later time.
+  public let delivery: Delivery
+
+  public init(events: EventBatch, selection: UnsafeBufferPointer<Int32>, delivery: Delivery) {
+    self.events = events
+    self.selection = selection
+    self.delivery = delivery
+  }
+}
+
+/// The records that a batch came from: ids, and payloads for dead letters. Read-only; any thread.
+public protocol SourceRecords: AnyObject, Sendable {
+  /// Appends the record's id: 20 characters of base64url.
+  func appendID(_ record: Int, to out: inout ByteBuffer)
+  /// The payload as it arrived.
+  func withPayload(_ record: Int, _ body: (UnsafeRawBufferPointer) -> Void)
+  func arrivalNs(_ record: Int) -> Int64
+  /// Whether the record may have been sent before a restart.
+  func isRecovered(_ record: Int) -> Bool
+}
+
+/// Counts the answers of all outputs for one worker batch; the last one releases the batch's range of the queue.
+public final class Delivery: Sendable {
+  public let source: any SourceRecords
+  private let open = Atomic<Int>(1)
+  private let whenDone: @Sendable () -> Void
+
+  public init(source: any SourceRecords, whenDone: @escaping @Sendable () -> Void) {
+    self.source = source
+    self.whenDone = whenDone
+  }
+
+  /// Announces `n` answers that will come.
+  public func expect(_ n: Int) { open.wrappingAdd(n, ordering: .relaxed) }
+
+  /// `n` events are delivered or are dead letters on disk.
+  public func finish(_ n: Int) {
+    if open.wrappingSubtract(n, ordering: .acquiringAndReleasing).newValue == 0 { whenDone() }
+  }
+
+  /// The worker has handed the batch to every output.
+  public func seal() { finish(1) }
+
+  /// Appends the id of `event`: its record's id, and `-1`, `-2` … behind it for further events made from one record.
+  public func appendID(_ event: Event, to out: inout ByteBuffer) {
+    source.appendID(event.record, to: &out)
+    if event.part > 0 {
+      out.append(45)
+      out.append(decimal: event.part)
+    }
+  }
+}
+
+/// Why an event became a dead letter.
+public struct DeadLetterReason: Sendable {
+  /// decode, filter, condition, or the output's id.
+  public var stage: String
+  /// Status of the answer, where there was one.
+  public var status: Int?
+  /// The kind of refusal: `mapper_parsing_exception`, `index-name`, `condition`.
+  public var type: String
+  /// The server's or our own sentence.
+  public var message: String
+  public var index: String?
+  public var attempts: Int
+  public var documentID: String?
+
+  public init(
+    stage: String, status: Int? = nil, type: String, message: String, index: String? = nil, attempts: Int = 1,
+    documentID: String? = nil
+  ) {
+    self.stage = stage
+    self.status = status
+    self.type = type
+    self.message = message
+    self.index = index
+    self.attempts = attempts
+    self.documentID = documentID
+  }
+}
+
+/// Where refused events go. Durable when `write` returns true.
+public protocol DeadLetterSink: AnyObject, Sendable {
+  /// Writes one letter.
+  ///
+  /// - Parameters:
+  ///   - record: The record's number in `source`; nil for an event without one.
+  ///   - document: The event as it was sent or would have been, as JSON.
+  /// - Returns: False when the letter could not be kept: the caller keeps the event and tries again.
+  func write(
+    _ reason: DeadLetterReason, source: any SourceRecords, record: Int, document: UnsafeRawBufferPointer
+  ) -> Bool
+  /// Makes all letters so far durable.
+  func sync() -> Bool
+}
