@@ -1,0 +1,111 @@
+//  The rules of the threat score, as the engine runs them. A rule is a name, a type, a weight and conditions that must
+//  all hold; ThreatRuleFile reads them from YAML.
+//
+//  Conditions on text are searched for all rules at once: what every match of an expression must contain goes into one
+//  automaton per kind of text, and only what that finds is confirmed by the expression. An expression without such a
+//  literal is refused, because it would cost every event its time.
+
+public import Diagnostics
+internal import Patterns
+
+/// What a rule is about; the names are written into events.
+public enum ThreatType: String, CaseIterable, Sendable {
+  case authenticationFailed = "authentication_failed", bruteForce = "brute_force"
+  case credentialStuffing = "credential_stuffing", sqlInjection = "sql_injection", xss
+  case pathTraversal = "path_traversal", commandInjection = "command_injection", scanner, badAgent = "bad_agent"
+  case tokenProbe = "token_probe", impossibleTravel = "impossible_travel", unusualMethod = "unusual_method"
+  case largeBody = "large_body", errorBurst = "error_burst"
+}
+
+/// Where a text of a request stands.
+enum ThreatPlace: Int, CaseIterable, Sendable {
+  case path, query, userAgent, headers, message, event
+
+  /// Places whose texts are of one kind share an automaton.
+  var family: Int {
+    switch self {
+    case .path, .query: 0
+    case .userAgent: 1
+    case .headers, .message, .event: 2
+    }
+  }
+  static let familyCount = 3
+}
+
+struct ThreatRule: Sendable {
+  static let weightRange = 1...100
+
+  var name: String
+  var type: ThreatType
+  var weight: Int
+  /// Bits of `ThreatPlace`; 0 where the rule asks for no text.
+  var places: UInt8 = 0
+  /// Strings of which one must occur.
+  var contains: [[UInt8]] = []
+  /// Expressions of which one must match.
+  var patterns: [Pattern] = []
+  /// For the error messages and the literals.
+  var expressions: [String] = []
+  var statuses: [ClosedRange<Int>] = []
+  var methods: [[UInt8]] = []
+  var methodsAreExcluded = false
+  var bodyBytes: Int?
+  /// Must match the plain path as well.
+  var pathPattern: Pattern?
+  /// Index into `ThreatRules.windows`.
+  var window: Int?
+  /// Where a window fires oftener than once in so many events, it is common here, and its weight is the lesser one.
+  var common: (every: Int, weight: Int)?
+
+  var hasText: Bool { places != 0 }
+}
+
+/// A rule set, read and ready. Shared by all workers.
+public final class ThreatRules: @unchecked Sendable {  // unchecked: never written after `init`
+  static let rulesMax = 512
+
+  let rules: [ThreatRule]
+  let windows: [ThreatWindow]
+  /// By family of places.
+  let automata: [LiteralAutomaton?]
+  /// Rules without a condition on text.
+  let plain: [Int]
+  let allowedNetworks: NetworkSet
+  let allowedUsers: Set<UInt64>
+  public var count: Int { rules.count }
+
+  /// - Throws: A problem where the literals do not fit into an automaton.
+  init(
+    _ rules: [ThreatRule], windows: [ThreatWindow], literals: [[(bytes: [UInt8], value: Int)]],
+    allowedNetworks: [IPNetwork], allowedUsers: [String], position: SourcePosition
+  ) throws(Problem) {
+    self.rules = rules
+    self.windows = windows
+    self.allowedNetworks = NetworkSet(allowedNetworks)
+    self.allowedUsers = Set(allowedUsers.map { user in Array(user.utf8).withUnsafeBytes { SeededHash.of($0) } })
+    plain = rules.indices.filter { !rules[$0].hasText }
+    var automata: [LiteralAutomaton?] = []
+    for family in literals {
+      if family.isEmpty {
+        automata.append(nil)
+        continue
+      }
+      guard let automaton = LiteralAutomaton(family, foldsCase: true) else {
+        throw Problem(
+          position, "the texts of all rules together are longer than \(LiteralAutomaton.byteLimit) bytes",
+          code: "threat.rules-too-large")
+      }
+      automata.append(automaton)
+    }
+    self.automata = automata
+  }
+
+  /// Shapes of ordinary requests, so that the literals that are searched for are the telling ones.
+  static let ordinary = OrdinaryText([
+    "/products/search/12345?page=2&sort=price&order=asc&q=blue+shoes", "/api/v1/users/42/orders?limit=20&offset=40",
+    "/static/css/main.css?v=1.2.3", "/accounts/login/?next=/dashboard/reports/2024", "/blog/2024/05/how-to-select-a-union",
+    "/media/images/photo.jpg?width=300&height=200", "/checkout/cart?id=123&token=abcdef&update=1&from=email&table=3",
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/124.0.0.0 Safari/537.36",
+    "GET /orders completed with 200 in 12.5 ms", "user alice logged in from the web or the app and opened the report",
+  ])
+}
