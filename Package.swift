@@ -77,7 +77,9 @@ let package = Package(
       dependencies: ["CommandLine", "Daemon", "Pipeline", "Queue", "PluginKit", "Config", "Events", "Diagnostics", "CSystem"],
       path: "Sources/CLI", swiftSettings: settings),
 
-    .target(name: "TestSupport", dependencies: ["Diagnostics", "Events", "CSystem"], path: "Tests/Support", swiftSettings: settings),
+    .target(
+      name: "TestSupport", dependencies: ["Pipeline", "PluginKit", "Config", "Events", "Diagnostics", "CSystem"],
+      path: "Tests/Support", swiftSettings: settings),
     tests("Diagnostics", ["Diagnostics"]),
     tests("Patterns", ["Patterns", "Diagnostics"]),
     tests("Events", ["Events", "Diagnostics"]),

@@ -21,7 +21,7 @@ extension Array: OptionValue where Element: OptionValue {
     if node.heldVariable, let text = node.text {
       items = text.split { $0 == "," || $0.isWhitespace }.map {
         YAMLNode(
-          .scalar(String($0)), node.position, isQuoted: node.isQuoted, isSecret: node.isSecret,
+          .scalar(String($0)), node.position, style: node.style, isSecret: node.isSecret,
           isUnresolved: node.isUnresolved)
       }
     }
@@ -70,7 +70,7 @@ public struct OrderedMap<Key: OptionValue, Value: OptionValue>: OptionValue, Exp
     var result = OrderedMap()
     var isSound = true
     for pair in pairs {
-      let key = Key.read(YAMLNode(.scalar(pair.key), pair.keyPosition, isQuoted: true), context)
+      let key = Key.read(YAMLNode(.scalar(pair.key), pair.keyPosition, style: .block), context)
       let inner = OptionContext(
         problems: context.problems, option: "\(context.option): \(excerpt(of: pair.key))", owner: context.owner,
         unit: context.unit)

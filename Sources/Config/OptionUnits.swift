@@ -11,6 +11,9 @@ extension Duration: OptionValue {
       ?? "a duration such as 50ms or 5s"
     guard let text = context.text(node, expected: expected) else { return nil }
     let (number, unit) = numberAndUnit(text)
+    if unit.isEmpty, context.unit == nil, isNumber(number, fraction: true) {
+      return context.refuse(node, expected: expected, hint: "the unit is missing: \(number)s")
+    }
     let factor = unit.isEmpty ? context.unit.flatMap { nanosecondsPer($0) } : nanosecondsPer(name: unit)
     guard let factor, isNumber(number, fraction: true), !number.hasPrefix("-"), let value = Double(number) else {
       return context.refuse(node, expected: expected)

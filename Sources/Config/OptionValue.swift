@@ -125,9 +125,8 @@ public struct OptionContext {
   ///
   /// - Returns: nil, so that a reader can return it.
   public func refuse<Value>(_ node: YAMLNode, expected: String, hint: String? = nil) -> Value? {
-    let found = node.items?.isEmpty == true ? "an empty list" : node.phrase
     problems.error(
-      node.position, "\(phrase) takes \(expected), not \(found)", code: "config.bad-value",
+      node.position, "\(phrase) takes \(expected), not \(node.phrase)", code: "config.bad-value",
       hint: hint ?? (node.isEmpty ? "an empty text is written ''" : nil))
     return nil
   }

@@ -201,7 +201,8 @@ extension YAMLNode {
     case .scalar(let text):
       let expansion = source.expand(text, at: position, problems: problems)
       return YAMLNode(
-        .scalar(expansion.text), position, isQuoted: isQuoted, heldVariable: expansion.heldVariable,
+        .scalar(expansion.text), position, style: style, width: expansion.text == text ? width : 0,
+        heldVariable: expansion.heldVariable,
         isSecret: expansion.isSecret, isUnresolved: expansion.isUnresolved, writtenText: text)
     case .list(let items): return YAMLNode(.list(items.map { $0.expanded(by: source, problems: problems) }), position)
     case .map(let entries):

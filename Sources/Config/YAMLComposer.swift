@@ -112,13 +112,15 @@ final class YAMLComposer {
   /// A libyaml event, taken over into Swift.
   private struct Event {
     enum Kind {
-      case scalar(String, isQuoted: Bool), alias(String), listStart, listEnd, mapStart, mapEnd, documentStart, end,
-        other
+      case scalar(String, YAMLNode.Style)
+      case alias(String)
+      case listStart, listEnd, mapStart, mapEnd, documentStart, end, other
     }
     var kind: Kind
     var anchor: String?
     var tag: String?
     var position: SourcePosition
+    var width = 0
   }
 
   func compose() throws(Problem) -> YAMLNode {
@@ -148,7 +150,10 @@ final class YAMLComposer {
     let isText = checkTag(event)
     let node: YAMLNode
     switch event.kind {
-    case .scalar(let text, let isQuoted): node = YAMLNode(.scalar(text), event.position, isQuoted: isQuoted || isText)
+    case .scalar(let text, let style):
+      node = YAMLNode(
+        .scalar(text), event.position, style: isText && style == .plain ? .block : style,
+        width: isText ? 0 : event.width)
     case .listStart: node = YAMLNode(.list(try list(depth: depth)), event.position)
     case .mapStart: node = YAMLNode(.map(try map(depth: depth)), event.position)
     case .alias(let name): return try alias(name, event.position)
@@ -177,7 +182,7 @@ final class YAMLComposer {
     while true {
       let event = try next()
       if case .mapEnd = event.kind { break }
-      guard case .scalar(let key, let isQuoted) = event.kind else {
+      guard case .scalar(let key, let style) = event.kind else {
         let key = try node(from: event, depth: depth + 1)
         // Told once the value is read: where that fails, the failure says it better.
         _ = try node(from: try next(), depth: depth + 1)
@@ -188,7 +193,7 @@ final class YAMLComposer {
       }
       _ = checkTag(event)
       let value = try node(from: try next(), depth: depth + 1)
-      if let anchor = event.anchor { anchors[anchor] = YAMLNode(.scalar(key), event.position, isQuoted: isQuoted) }
+      if let anchor = event.anchor { anchors[anchor] = YAMLNode(.scalar(key), event.position, style: style) }
       if let first = places[key] {
         problems.error(
           event.position, "the key '\(excerpt(of: key))' is given twice", code: "config.duplicate-key",
@@ -196,7 +201,7 @@ final class YAMLComposer {
         continue
       }
       places[key] = event.position
-      if key == "<<", !isQuoted {
+      if key == "<<", style == .plain {
         merges.append((entries.count, value))
       } else {
         entries.append(YAMLEntry(key: key, keyPosition: event.position, value: value))
@@ -237,7 +242,7 @@ final class YAMLComposer {
       problems.error(
         position, "there is no anchor '&\(name)' above", code: "config.bad-alias",
         hint: quotedForm(at: position).map { "if text is meant, write it in quotes: \($0)" })
-      return YAMLNode(.scalar(""), position, isQuoted: true)
+      return YAMLNode(.scalar(""), position, style: .block)
     }
     try count(node.nodeCount - 1, at: position)
     return node
@@ -281,9 +286,11 @@ final class YAMLComposer {
     case YAML_SCALAR_EVENT:
       let scalar = event.data.scalar
       let text = String(decoding: UnsafeBufferPointer(start: scalar.value, count: scalar.length), as: UTF8.self)
+      let width =
+        event.end_mark.line == event.start_mark.line ? Int(event.end_mark.column) - Int(event.start_mark.column) : 0
       return Event(
-        kind: .scalar(text, isQuoted: scalar.style != YAML_PLAIN_SCALAR_STYLE), anchor: string(scalar.anchor),
-        tag: string(scalar.tag), position: place)
+        kind: .scalar(text, style(scalar.style)), anchor: string(scalar.anchor), tag: string(scalar.tag),
+        position: place, width: max(width, 0))
     case YAML_ALIAS_EVENT:
       return Event(kind: .alias(string(event.data.alias.anchor) ?? ""), position: place)
     case YAML_SEQUENCE_START_EVENT:
@@ -297,6 +304,15 @@ final class YAMLComposer {
     case YAML_DOCUMENT_START_EVENT: return Event(kind: .documentStart, position: place)
     case YAML_STREAM_END_EVENT, YAML_NO_EVENT: return Event(kind: .end, position: place)
     default: return Event(kind: .other, position: place)
+    }
+  }
+
+  private func style(_ style: yaml_scalar_style_t) -> YAMLNode.Style {
+    switch style {
+    case YAML_SINGLE_QUOTED_SCALAR_STYLE: .singleQuoted
+    case YAML_DOUBLE_QUOTED_SCALAR_STYLE: .doubleQuoted
+    case YAML_PLAIN_SCALAR_STYLE: .plain
+    default: .block
     }
   }
 

@@ -13,10 +13,14 @@ public final class YAMLNode: Sendable {
     case map([YAMLEntry])
   }
 
+  /// How a scalar is written; lists and maps are plain.
+  public enum Style: Sendable { case plain, singleQuoted, doubleQuoted, block }
+
   public let content: Content
   public let position: SourcePosition
-  /// A scalar in quotes, or in a block (`|`, `>`); false for lists and maps.
-  public let isQuoted: Bool
+  public let style: Style
+  /// Characters from the scalar's first to its last, quotes included; 0 where it spans lines.
+  let width: Int
   /// Some of the scalar's text came from a variable.
   public let heldVariable: Bool
   /// Some of the scalar's text is a secret: from a file or a systemd credential. Messages show it as `***`.
@@ -31,12 +35,13 @@ public final class YAMLNode: Sendable {
   let mayHoldVariables: Bool
 
   public init(
-    _ content: Content, _ position: SourcePosition, isQuoted: Bool = false, heldVariable: Bool = false,
+    _ content: Content, _ position: SourcePosition, style: Style = .plain, width: Int = 0, heldVariable: Bool = false,
     isSecret: Bool = false, isUnresolved: Bool = false, writtenText: String? = nil
   ) {
     self.content = content
     self.position = position
-    self.isQuoted = isQuoted
+    self.style = style
+    self.width = width
     self.heldVariable = heldVariable
     self.isSecret = isSecret
     self.isUnresolved = isUnresolved
@@ -59,9 +64,30 @@ public final class YAMLNode: Sendable {
   public var items: [YAMLNode]? { if case .list(let items) = content { items } else { nil } }
   public var entries: [YAMLEntry]? { if case .map(let entries) = content { entries } else { nil } }
 
+  /// A scalar in quotes or in a block, which no reader may take for a number.
+  public var isQuoted: Bool { style != .plain }
+
+  /// The place of a character of the scalar's text, for errors inside patterns and conditions. Where it cannot be known
+  /// (several lines, escapes, variables) it is the scalar's own place.
+  ///
+  /// - Parameter index: Counts the text's Unicode scalars from 0.
+  public func position(ofCharacter index: Int) -> SourcePosition {
+    guard let text, !heldVariable, width > 0 else { return position }
+    let scalars = text.unicodeScalars
+    var result = position
+    switch style {
+    case .plain where width == scalars.count: result.column += index
+    case .singleQuoted where width == scalars.count + 2 + scalars.count(where: { $0 == "'" }):
+      result.column += 1 + index + scalars.prefix(index).count { $0 == "'" }
+    case .doubleQuoted where width == scalars.count + 2: result.column += 1 + index
+    default: break
+    }
+    return result
+  }
+
   /// Nothing was written: the value of `key:` alone.
   public var isEmpty: Bool {
-    if case .scalar(let text) = content { text.isEmpty && !isQuoted && !heldVariable } else { false }
+    if case .scalar(let text) = content { text.isEmpty && style == .plain && !heldVariable } else { false }
   }
 
   /// A variable emptied the whole text, which counts as not given.
@@ -81,7 +107,8 @@ public final class YAMLNode: Sendable {
       if isSecret { return "***" }
       if isEmpty { return "nothing" }
       return "'\(excerpt(of: text))'"
-    case .list(let items): return items.count == 1 ? "a list" : "a list of \(items.count)"
+    case .list(let items):
+      return items.isEmpty ? "an empty list" : items.count == 1 ? "a list" : "a list of \(items.count)"
     case .map: return "a map"
     }
   }

@@ -153,7 +153,11 @@ struct ConditionParser {
     if c == 33 {
       i += 1
       skipSpace()
-      if byte == 40 { return .not(try group()) }
+      if byte == 40 {
+        let inner = try group()
+        if case .truth(let operand) = inner, operand.constant != nil { throw fail("a constant is not negated") }
+        return .not(inner)
+      }
       guard byte == 91 else { throw fail("'!' stands before a field or a parenthesis, as in ![field] or !(…)") }
       let operand = try self.operand()
       let before = i
@@ -184,7 +188,6 @@ struct ConditionParser {
       return try member(left, negated: true)
     }
     i = before
-    if case .list = left { throw fail("a list stands to the right of 'in' or an operator alone", at: before) }
     return .truth(left)
   }
 
@@ -216,7 +219,7 @@ struct ConditionParser {
     if byte == 47 {
       i += 1
       let first = i
-      while let c = byte, c != 47 { i += c == 92 ? 2 : 1 }
+      while let c = byte, c != 47 { i += c == 92 && i + 1 < source.count && source[i + 1] == 47 ? 2 : 1 }
       guard byte == 47 else { throw fail("this expression has no closing '/'", at: start) }
       pattern = Array(source[first..<i])
       i += 1
@@ -277,7 +280,8 @@ struct ConditionParser {
     let start = i
     let quote = source[i]
     i += 1
-    while let c = byte, c != quote { i += c == 92 ? 2 : 1 }
+    // A backslash before the quote keeps the text open, even a doubled one, and stays in the value.
+    while let c = byte, c != quote { i += c == 92 && i + 1 < source.count && source[i + 1] == quote ? 2 : 1 }
     guard byte == quote else { throw fail("this text has no closing quote", at: start) }
     defer { i += 1 }
     return Array(source[(start + 1)..<i])
@@ -364,7 +368,8 @@ struct ConditionParser {
       break
     }
     if byte == 91 { return nil }
-    // A list of one number or text is a list where one can stand; elsewhere it names a field.
-    return elements.count == 1 && !listAllowed ? nil : elements
+    // A list of one text is a list where one can stand; `[1]` names a field, as upstream.
+    if elements.count == 1 { if case .text = elements[0], listAllowed { return elements } else { return nil } }
+    return elements
   }
 }

@@ -9,6 +9,24 @@ extension Value {
   /// Appends the value as JSON: untouched numbers as they were written, timestamps as ISO 8601 texts, floats that no
   /// JSON number can show as the texts "Infinity", "-Infinity" and "NaN".
   public func appendJSON(to out: inout ByteBuffer) { arena.pointee.appendJSON(node, to: &out) }
+
+  /// As JSON, but floats as Java prints them: what a map is in a text.
+  func appendJavaJSON(to out: inout ByteBuffer) {
+    switch kind {
+    case .map, .list:
+      out.append(isMap ? 123 : 91)
+      var child = first
+      while let member = child {
+        if isMap { arena.pointee.appendKey(member.key, to: &out) }
+        member.appendJavaJSON(to: &out)
+        child = member.next
+        if child != nil { out.append(44) }
+      }
+      out.append(isMap ? 125 : 93)
+    case .double where double?.isFinite == true: appendJavaDouble(double ?? 0, to: &out)
+    default: appendJSON(to: &out)
+    }
+  }
 }
 
 extension Arena {

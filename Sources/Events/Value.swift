@@ -185,7 +185,7 @@ public struct Value {
     case .double: appendJavaDouble(double ?? 0, to: &out)
     case .timestamp: timestamp?.appendISO8601(to: &out)
     case .text: if let text { out.append(text) }
-    case .map: appendJSON(to: &out)
+    case .map: appendJavaJSON(to: &out)
     case .list:
       var isFirst = true
       appendElements(to: &out, &isFirst)

@@ -60,6 +60,18 @@ public struct RubyPattern {
   }
 }
 
+extension RubyPattern {
+  /// Compiles the expression of a condition.
+  public static func compileCondition(_ source: String) throws(PatternError) -> Pattern {
+    try Pattern(ruby: source, dialect: .condition)
+  }
+
+  /// Compiles an expression of mutate's gsub.
+  public static func compileSubstitution(_ source: String) throws(PatternError) -> Pattern {
+    try Pattern(ruby: source, dialect: .condition)
+  }
+}
+
 extension Pattern {
   /// Compiles `ruby`, an expression in Ruby's dialect.
   public convenience init(ruby: String, dialect: RubyPattern.Dialect, twin: Bool = true) throws(PatternError) {

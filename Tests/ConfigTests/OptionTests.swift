@@ -146,7 +146,7 @@ func read<Settings: PluginSettings>(
     #expect(settings.codec.name == "json" && settings.codec.options?["charset"]?.text == "UTF-8")
   }
 
-  @Test(arguments: Block.all("config/options.txt"))
+  @Test(arguments: Block.all("config-options.txt"))
   func `what is wrong is said with its place`(block: Block) {
     #expect(read(block.input).1 == block.expected)
   }

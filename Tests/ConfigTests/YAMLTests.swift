@@ -92,7 +92,7 @@ func messages(_ text: String) -> [String] {
     #expect(try tree("---\n...\n").isEmpty)
   }
 
-  @Test(arguments: Block.all("config/syntax.txt"))
+  @Test(arguments: Block.all("config-syntax.txt"))
   func `what is wrong is said with its place`(block: Block) {
     #expect(messages(block.input) == block.expected)
   }

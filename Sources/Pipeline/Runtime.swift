@@ -1,0 +1,312 @@
+//  A running pipeline: workers between its queue and its outputs.
+//
+//  Each worker is one thread with everything of its own. It takes a batch of records, decodes them, runs the steps, and
+//  hands what remains to the outputs, which encode it at once. A batch's range of the queue is released when every
+//  output has answered for every event; until then the records stay in the queue, on disk, and come again after a
+//  crash. What bounds the memory of all this is the outputs: `write` waits while too much is in flight.
+
+package import Diagnostics
+package import Events
+internal import Glibc
+package import PluginKit
+package import Queue
+internal import Records
+internal import Synchronization
+internal import CSystem
+
+/// An output in its place.
+package final class OutputStep: Sendable {
+  package let id: String
+  package let kind: String
+  package let position: SourcePosition
+  package let condition: Condition?
+  package let output: any Output
+  package let statistics = StepStatistics()
+
+  package init(id: String, kind: String, position: SourcePosition, condition: Condition?, output: any Output) {
+    self.id = id
+    self.kind = kind
+    self.position = position
+    self.condition = condition
+    self.output = output
+  }
+}
+
+/// How a pipeline runs.
+package struct RuntimeSettings: Sendable {
+  package var workers = 2
+  package var batchSize = 1000
+  package var batchDelay = Duration.milliseconds(50)
+  /// Payload bytes of one batch at most.
+  package var batchBytes = 4 << 20
+  package init() {}
+}
+
+/// A pipeline at work. `start` once, `stop` once.
+package final class PipelineRuntime: Sendable {
+  package let id: String
+  package let steps: [Step]
+  package let outputs: [OutputStep]
+  package let queue: any EventQueue
+  package let deadLetters: any DeadLetterSink
+  package let settings: RuntimeSettings
+
+  package let eventsIn = Counter()
+  package let eventsFiltered = Counter()
+  package let eventsOut = Counter()
+  package let workerBusyNs = Counter()
+  /// Batches whose outputs have not all answered.
+  package let batchesInFlight = Gauge()
+  package let startedAt = Instant.now
+
+  private struct Threads {
+    var running = 0
+    var isStopping = false
+  }
+  private let threads = Gate(Threads())
+  private let isStopping = Atomic<Bool>(false)
+
+  package init(
+    id: String, steps: [Step], outputs: [OutputStep], queue: any EventQueue, deadLetters: any DeadLetterSink,
+    settings: RuntimeSettings
+  ) {
+    self.id = id
+    self.steps = steps
+    self.outputs = outputs
+    self.queue = queue
+    self.deadLetters = deadLetters
+    self.settings = settings
+  }
+
+  package var stopRequested: Bool { isStopping.load(ordering: .relaxed) }
+
+  /// Starts outputs, then workers.
+  package func start() throws {
+    for step in outputs { try step.output.start() }
+    for number in 0..<max(1, settings.workers) {
+      threads.update { $0.running += 1 }
+      startThread("worker-\(number)") { [self] in
+        Worker(self, number: number).run()
+        threads.update { $0.running -= 1 }
+      }
+    }
+  }
+
+  /// Ends the workers, lets outputs finish what is in flight until `deadline`, and leaves the rest in the queue.
+  ///
+  /// - Parameter drain: Works until the queue is empty first, within the same deadline.
+  package func stop(deadline: Instant, drain: Bool) {
+    if drain {
+      while !queue.isDrained, Instant.now < deadline { _ = threads.wait(until: Instant.now + .milliseconds(20)) { _ in nil as Int? } }
+    }
+    isStopping.store(true, ordering: .releasing)
+    // A worker may wait in an output that is stuck; stopping the outputs frees it.
+    let ended = threads.wait(until: min(deadline, Instant.now + .seconds(5))) { $0.running == 0 ? true : nil }
+    for step in outputs { step.output.stop(deadline: deadline) }
+    if ended == nil { _ = threads.wait(until: Instant.now + .seconds(2)) { $0.running == 0 ? true : nil } }
+  }
+}
+
+/// Starts a detached thread with a name and a stack for deep documents.
+package func startThread(_ name: String, _ body: @escaping @Sendable () -> Void) {
+  final class Box {
+    let name: String
+    let body: @Sendable () -> Void
+    init(_ name: String, _ body: @escaping @Sendable () -> Void) {
+      self.name = name
+      self.body = body
+    }
+  }
+  var thread = pthread_t()
+  var attributes = pthread_attr_t()
+  pthread_attr_init(&attributes)
+  pthread_attr_setdetachstate(&attributes, CInt(PTHREAD_CREATE_DETACHED))
+  pthread_attr_setstacksize(&attributes, 8 << 20)
+  let box = Unmanaged.passRetained(Box(name, body))
+  let result = pthread_create(
+    &thread, &attributes,
+    { argument in
+      guard let argument else { return nil }
+      let box = Unmanaged<Box>.fromOpaque(argument).takeRetainedValue()
+      sys_name_thread(box.name)
+      box.body()
+      return nil
+    }, box.toOpaque())
+  pthread_attr_destroy(&attributes)
+  if result != 0 {
+    box.release()
+    Log.error("daemon.no-thread", "The system gives no more threads.", ["name": .text(name), "code": .number(Int(result))])
+  }
+}
+
+/// The records of a queue batch, for ids and dead letters.
+final class QueueSource: SourceRecords {
+  let batch: QueueBatch
+  init(_ batch: QueueBatch) { self.batch = batch }
+
+  func appendID(_ record: Int, to out: inout ByteBuffer) {
+    guard record >= 0, record < batch.count else { return }
+    out.reserve(RecordIdentity.textByteCount)
+    batch.identity(record).writeText(to: out.pointer + out.count)
+    out.count += RecordIdentity.textByteCount
+  }
+  func withPayload(_ record: Int, _ body: (UnsafeRawBufferPointer) -> Void) {
+    guard record >= 0, record < batch.count else { return body(UnsafeRawBufferPointer(start: nil, count: 0)) }
+    body(batch.payload(record))
+  }
+  func arrivalNs(_ record: Int) -> Int64 {
+    record >= 0 && record < batch.count ? batch.runs[batch.runIndex(of: record)].arrivalNs : 0
+  }
+  func isRecovered(_ record: Int) -> Bool {
+    record >= 0 && record < batch.count && batch.runs[batch.runIndex(of: record)].isRecovered
+  }
+}
+
+/// One worker thread's loop and memory.
+private final class Worker: ConditionFailureHandler {
+  private let runtime: PipelineRuntime
+  private let number: Int
+  private let batch = EventBatch()
+  private var runner: StepRunner!
+  private var decoders: [ObjectIdentifier: (RecordDecoder, RecordDescriptor)] = [:]
+  private var selection: [Int32] = []
+  private var part: [Int32] = []
+  private var document = ByteBuffer()
+  private var source: (any SourceRecords)?
+  private var nextFlush = Instant.now + .seconds(5)
+
+  init(_ runtime: PipelineRuntime, number: Int) {
+    self.runtime = runtime
+    self.number = number
+    runner = StepRunner(runtime.steps, handler: self)
+  }
+
+  func run() {
+    while !runtime.stopRequested {
+      let wait = Instant.now + .milliseconds(200)
+      if let records = runtime.queue.read(
+        maxRecords: runtime.settings.batchSize, maxBytes: runtime.settings.batchBytes, until: wait,
+        gather: runtime.settings.batchDelay)
+      {
+        let start = Instant.now
+        process(records)
+        runtime.workerBusyNs.add(Int((Instant.now - start).ns))
+      }
+      if runner.wantsFlush, Instant.now >= nextFlush { flush(isFinal: false) }
+    }
+    if runner.wantsFlush { flush(isFinal: true) }
+  }
+
+  private func process(_ records: QueueBatch) {
+    let source = QueueSource(records)
+    self.source = source
+    defer { self.source = nil }
+    batch.removeAll()
+    selection.removeAll(keepingCapacity: true)
+    for run in records.runs {
+      let decoder = self.decoder(run.descriptor)
+      for i in run.range {
+        decoder.decode(
+          records.payload(i), context: run.context, record: i, arrivalNs: run.arrivalNs, into: batch
+        ) { selection.append($0.index) }
+      }
+    }
+    runtime.eventsIn.add(selection.count)
+    runner.run(batch, &selection)
+    runtime.eventsFiltered.add(selection.count)
+    runtime.batchesInFlight.add(1)
+    let inFlight = runtime.batchesInFlight
+    deliver(
+      Delivery(source: source) {
+        records.release()
+        inFlight.add(-1)
+      })
+  }
+
+  private func deliver(_ delivery: Delivery) {
+    runtime.eventsOut.add(selection.count)
+    for step in runtime.outputs {
+      let chosen = step.condition.map { choose($0, step) } ?? selection
+      if chosen.isEmpty { continue }
+      step.statistics.eventsIn.add(chosen.count)
+      let start = Instant.now
+      chosen.withUnsafeBufferPointer {
+        step.output.write(OutputBatch(events: batch, selection: $0, delivery: delivery))
+      }
+      step.statistics.durationNs.add(Int((Instant.now - start).ns))
+    }
+    delivery.seal()
+  }
+
+  /// The events that an output's condition lets through; one that cannot be decided is lost to this output alone.
+  private func choose(_ condition: Condition, _ step: OutputStep) -> [Int32] {
+    part.removeAll(keepingCapacity: true)
+    for i in selection {
+      do {
+        if try condition.evaluate(batch[i], runner.scratch) { part.append(i) }
+      } catch {
+        step.statistics.conditionFailures.add()
+        writeLetter(batch[i], stage: step.id, condition, error, at: step.position)
+      }
+    }
+    return part
+  }
+
+  /// Events that a timer made have no record; they are delivered from memory.
+  private func flush(isFinal: Bool) {
+    nextFlush = Instant.now + .seconds(5)
+    batch.removeAll()
+    selection = runner.flush(batch, nowNs: WallClock.ns, isFinal: isFinal)
+    guard !selection.isEmpty else { return }
+    runtime.eventsFiltered.add(selection.count)
+    deliver(Delivery(source: NoRecords()) {})
+  }
+
+  private func decoder(_ descriptor: RecordDescriptor) -> RecordDecoder {
+    let key = ObjectIdentifier(descriptor)
+    if let (decoder, _) = decoders[key] { return decoder }
+    if decoders.count > 64 { decoders.removeAll() }
+    let made = RecordDecoder(descriptor)
+    // The descriptor is kept, so that its identity is not given to another one.
+    decoders[key] = (made, descriptor)
+    return made
+  }
+
+  // MARK: Conditions without an answer
+
+  func conditionFailed(_ event: Event, _ condition: Condition, _ failure: ConditionFailure, at position: SourcePosition) {
+    writeLetter(event, stage: "condition", condition, failure, at: position)
+  }
+
+  private func writeLetter(
+    _ event: Event, stage: String, _ condition: Condition, _ failure: ConditionFailure, at position: SourcePosition
+  ) {
+    Log.warn(
+      "pipeline.condition-undecided", "A condition has no answer for an event; the event became a dead letter.",
+      [
+        "pipeline": .text(runtime.id), "at": .text(position.description), "reason": .text(failure.reason.rawValue),
+        "condition": Log.foreign(condition.description),
+        "next": "`sluice dlq list` shows the letters; test the field's presence and type first.",
+      ])
+    document.removeAll()
+    event.appendJSON(to: &document)
+    let reason = DeadLetterReason(
+      stage: stage, type: "condition",
+      message: "\(failure.reason.rawValue): \(condition.description) at \(position)")
+    let source = self.source ?? NoRecords()
+    while !runtime.deadLetters.write(reason, source: source, record: event.record, document: document.bytes) {
+      if runtime.stopRequested { return }
+      usleep(200_000)
+    }
+  }
+}
+
+/// Stands for the records of events that a timer made.
+private final class NoRecords: SourceRecords {
+  func appendID(_ record: Int, to out: inout ByteBuffer) {}
+  func withPayload(_ record: Int, _ body: (UnsafeRawBufferPointer) -> Void) {
+    body(UnsafeRawBufferPointer(start: nil, count: 0))
+  }
+  func arrivalNs(_ record: Int) -> Int64 { 0 }
+  func isRecovered(_ record: Int) -> Bool { false }
+}
