@@ -298,7 +298,7 @@ public struct RequiredLiterals {
 }
 
 /// How often three-byte sequences occur in a sample of ordinary texts: the `cost` of a literal.
-public struct OrdinaryText {
+public struct OrdinaryText: Sendable {
   private var counts = [UInt8](repeating: 0, count: 1 << 14)
   private let sampleCount: Double
 

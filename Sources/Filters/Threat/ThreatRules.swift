@@ -5,7 +5,7 @@
 //  automaton per kind of text, and only what that finds is confirmed by the expression. An expression without such a
 //  literal is refused, because it would cost every event its time.
 
-public import Diagnostics
+internal import Diagnostics
 internal import Patterns
 
 /// What a rule is about; the names are written into events.
@@ -64,26 +64,65 @@ struct ThreatRule: Sendable {
 public final class ThreatRules: @unchecked Sendable {  // unchecked: never written after `init`
   static let rulesMax = 512
 
-  let rules: [ThreatRule]
+  private let list: UnsafeMutableBufferPointer<ThreatRule>
   let windows: [ThreatWindow]
   /// By family of places.
   let automata: [LiteralAutomaton?]
-  /// Rules without a condition on text.
+  /// Rules without a condition on text; bit `i` of the masks stands for the `i`th.
   let plain: [Int]
+  private let plainByStatus: UnsafeMutablePointer<UInt64>
+  private let plainWithBody: UInt64
+  private let bodyBytesMin: Int
+  private let plainWithMethods: UInt64
+  private let plainByMethod: [(name: [UInt8], mask: UInt64)]
+  private static let statusMax = 999
+  static let plainMax = 64
+  private static let usualMethods = ["get", "post", "head", "put", "patch", "delete", "options"]
   let allowedNetworks: NetworkSet
   let allowedUsers: Set<UInt64>
-  public var count: Int { rules.count }
+  public var count: Int { list.count }
+
+  /// A rule, read in place: copying one would cost a dozen reference counts per event.
+  subscript(_ number: Int) -> ThreatRule { _read { yield list[number] } }
 
   /// - Throws: A problem where the literals do not fit into an automaton.
   init(
     _ rules: [ThreatRule], windows: [ThreatWindow], literals: [[(bytes: [UInt8], value: Int)]],
     allowedNetworks: [IPNetwork], allowedUsers: [String], position: SourcePosition
   ) throws(Problem) {
-    self.rules = rules
+    list = .allocate(capacity: rules.count)
+    _ = list.initialize(from: rules)
     self.windows = windows
     self.allowedNetworks = NetworkSet(allowedNetworks)
     self.allowedUsers = Set(allowedUsers.map { user in Array(user.utf8).withUnsafeBytes { SeededHash.of($0) } })
     plain = rules.indices.filter { !rules[$0].hasText }
+    plainByStatus = .allocate(capacity: ThreatRules.statusMax + 1)
+    plainByStatus.initialize(repeating: 0, count: ThreatRules.statusMax + 1)
+    var withBody: UInt64 = 0
+    var withMethods: UInt64 = 0
+    var least = Int.max
+    var byMethod = ThreatRules.usualMethods.map { (name: Array($0.utf8), mask: UInt64(0)) }
+    for (ordinal, number) in plain.prefix(ThreatRules.plainMax).enumerated() {
+      let rule = rules[number]
+      let bit: UInt64 = 1 << UInt64(ordinal)
+      for status in 0...ThreatRules.statusMax
+      where rule.statuses.isEmpty || rule.statuses.contains(where: { $0.contains(status) }) {
+        plainByStatus[status] |= bit
+      }
+      if let bytes = rule.bodyBytes {
+        withBody |= bit
+        least = min(least, bytes)
+      }
+      if rule.methods.isEmpty { continue }
+      withMethods |= bit
+      for index in byMethod.indices where rule.methods.contains(byMethod[index].name) != rule.methodsAreExcluded {
+        byMethod[index].mask |= bit
+      }
+    }
+    plainWithBody = withBody
+    plainWithMethods = withMethods
+    bodyBytesMin = least
+    plainByMethod = byMethod
     var automata: [LiteralAutomaton?] = []
     for family in literals {
       if family.isEmpty {
@@ -98,6 +137,26 @@ public final class ThreatRules: @unchecked Sendable {  // unchecked: never writt
       automata.append(automaton)
     }
     self.automata = automata
+  }
+
+  deinit {
+    list.deinitialize()
+    list.deallocate()
+    plainByStatus.deallocate()
+  }
+
+  /// Bits of the rules without text that an event may match; most events leave next to none.
+  func plainCandidates(_ request: ThreatRequest) -> UInt64 {
+    let isKnown = request.status >= 0 && request.status <= ThreatRules.statusMax
+    var mask = plainByStatus[isKnown ? request.status : 0]
+    if request.bodyBytes < bodyBytesMin { mask &= ~plainWithBody }
+    if mask & plainWithMethods != 0 {
+      if request.method.isEmpty { return mask & ~plainWithMethods }
+      for (name, usual) in plainByMethod where name.count == request.method.count {
+        if name.withUnsafeBytes({ equalFolded(request.method, $0) }) { return mask & (~plainWithMethods | usual) }
+      }
+    }
+    return mask
   }
 
   /// Shapes of ordinary requests, so that the literals that are searched for are the telling ones.

@@ -9,7 +9,7 @@
 //  Memory is bounded: a table has sets of eight entries and doubles until its limit; then the entry of its set that was
 //  idle longest goes.
 
-public import Diagnostics
+internal import Diagnostics
 internal import Synchronization
 
 /// One sliding window that a rule asks for.
