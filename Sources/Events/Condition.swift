@@ -25,9 +25,11 @@ public final class Condition: @unchecked Sendable, CustomStringConvertible {
   public let description: String
   private let expression: Expression
 
-  public init(_ text: String) throws(ConditionError) {
+  /// - Parameter replacing: Puts values for variables into the condition's constant texts; their values are never read
+  ///   as part of the condition.
+  public init(_ text: String, replacing: @escaping (String) -> String = { $0 }) throws(ConditionError) {
     description = text
-    expression = try ConditionParser.parse(text)
+    expression = try ConditionParser.parse(text, replacing: replacing)
   }
 
   /// The answer, where it depends on no event.

@@ -56,8 +56,11 @@ struct ConditionParser {
   private var depth = 0
   private static let depthLimit = 200
 
-  static func parse(_ text: String) throws(ConditionError) -> Expression {
-    var parser = ConditionParser(Array(text.utf8))
+  /// Replaces variables in constant texts.
+  private let replace: (String) -> String
+
+  static func parse(_ text: String, replacing: @escaping (String) -> String) throws(ConditionError) -> Expression {
+    var parser = ConditionParser(Array(text.utf8), replacing)
     parser.skipSpace()
     let expression = try parser.expression()
     parser.skipSpace()
@@ -65,7 +68,10 @@ struct ConditionParser {
     return expression
   }
 
-  private init(_ source: [UInt8]) { self.source = source }
+  private init(_ source: [UInt8], _ replace: @escaping (String) -> String) {
+    self.source = source
+    self.replace = replace
+  }
 
   private func fail(_ text: String, at place: Int? = nil) -> ConditionError {
     let end = min(place ?? i, source.count)
@@ -284,7 +290,8 @@ struct ConditionParser {
     while let c = byte, c != quote { i += c == 92 && i + 1 < source.count && source[i + 1] == quote ? 2 : 1 }
     guard byte == quote else { throw fail("this text has no closing quote", at: start) }
     defer { i += 1 }
-    return Array(source[(start + 1)..<i])
+    let bytes = Array(source[(start + 1)..<i])
+    return bytes.contains(36) ? Array(replace(String(decoding: bytes, as: UTF8.self)).utf8) : bytes
   }
 
   private mutating func number() throws(ConditionError) -> Operand {

@@ -12,25 +12,19 @@ package final class StepBuilder {
   private let ecs: ECSMode
   private let services: Services
   private let problems: Problems
+  private let variables: VariableSource
   private var counts: [String: Int] = [:]
-  private var ids: [String: SourcePosition] = [:]
 
-  package init(registry: Registry, pipelineID: String, ecs: ECSMode, services: Services, problems: Problems) {
+  package init(
+    registry: Registry, pipelineID: String, ecs: ECSMode, services: Services,
+    variables: VariableSource = VariableSource(environment: [:]), problems: Problems
+  ) {
     self.registry = registry
+    self.variables = variables
     self.pipelineID = pipelineID
     self.ecs = ecs
     self.services = services
     self.problems = problems
-  }
-
-  /// A text and where it stands.
-  package struct Written {
-    package var text: String
-    package var position: SourcePosition
-    package init(_ text: String, _ position: SourcePosition) {
-      self.text = text
-      self.position = position
-    }
   }
 
   /// One filter.
@@ -38,17 +32,17 @@ package final class StepBuilder {
   /// - Parameters:
   ///   - options: The value beside the plugin's name.
   ///   - position: The plugin's name.
+  ///   - id: As given; nil for the kind and its number.
   /// - Returns: Nil when something is wrong, which was reported, or when the condition can never hold.
   package func filter(
-    _ name: String, options: YAMLNode?, position: SourcePosition, when: Written? = nil, id: Written? = nil
+    _ name: String, options: YAMLNode?, position: SourcePosition, when: ConditionText? = nil, id: String? = nil
   ) -> Step? {
     guard let kind = registry.filters[name] else {
       unknown("filter", name, position, among: registry.filters.keys)
       return nil
     }
     counts[name, default: 0] += 1
-    let stepID = id?.text ?? options?["id"]?.text ?? "\(name)-\(counts[name] ?? 0)"
-    claim(stepID, id?.position ?? position)
+    let stepID = id ?? "\(name)-\(counts[name] ?? 0)"
     let condition = when.flatMap(self.condition)
     if when != nil, condition == nil { return nil }
     if condition?.constantValue == false { return nil }
@@ -63,7 +57,7 @@ package final class StepBuilder {
   }
 
   /// A condition with the steps of its two sides.
-  package func branch(_ condition: Written, then: [Step], otherwise: [Step]) -> [Step] {
+  package func branch(_ condition: ConditionText, then: [Step], otherwise: [Step]) -> [Step] {
     guard let compiled = self.condition(condition) else { return [] }
     switch compiled.constantValue {
     case true: return then
@@ -73,14 +67,15 @@ package final class StepBuilder {
     }
   }
 
-  package func condition(_ written: Written) -> Condition? {
+  /// Compiles a condition; a broken one is reported at its character.
+  package func condition(_ written: ConditionText) -> Condition? {
     do {
-      return try Condition(written.text)
+      return try Condition(written.text) { [variables, problems] text in
+        variables.expand(text, at: written.position, problems: problems).text
+      }
     } catch {
-      var place = written.position
-      // A condition on one line stands where its scalar begins; the character within it is told as well.
-      if !written.text.contains("\n") { place.column += error.offset }
-      problems.error(place, "broken condition: \(error.text)", code: "config.condition")
+      problems.error(
+        written.node.position(ofCharacter: error.offset), "broken condition: \(error.text)", code: "config.condition")
       return nil
     }
   }
@@ -92,23 +87,8 @@ package final class StepBuilder {
       hint: near.map { "did you mean '\($0)'?" } ?? "`sluice docs` lists the \(what)s")
   }
 
-  /// Ids are unique within a pipeline: statistics and overflow queues hang on them.
-  package func claim(_ id: String, _ position: SourcePosition) {
-    let isSound = !id.isEmpty && id.utf8.count <= 64 && id.utf8.allSatisfy {
-      (48...57).contains($0) || (65...90).contains($0) || (97...122).contains($0) || $0 == 95 || $0 == 45
-    }
-    if !isSound {
-      problems.error(
-        position, "the id '\(id)' is not made of 1 to 64 letters, digits, '_' and '-'", code: "config.bad-value")
-    }
-    if let other = ids[id] {
-      problems.error(position, "the id '\(id)' is used at \(other) as well", code: "config.duplicate-id")
-    }
-    ids[id] = position
-  }
-
   /// The plugin's own mode, else the pipeline's.
-  private func mode(_ options: YAMLNode?) -> ECSMode {
+  package func mode(_ options: YAMLNode?) -> ECSMode {
     guard let node = options?["ecs_compatibility"] else { return ecs }
     guard let text = node.text, let mode = ECSMode(rawValue: text) else {
       problems.error(node.position, "'ecs_compatibility' takes disabled, v1 or v8", code: "config.bad-value")
@@ -118,7 +98,7 @@ package final class StepBuilder {
   }
 
   /// `ecs_compatibility` is known to every plugin and read here.
-  private func without(_ name: String, in options: YAMLNode?, unless own: [OptionDescription]) -> YAMLNode? {
+  package func without(_ name: String, in options: YAMLNode?, unless own: [OptionDescription]) -> YAMLNode? {
     guard let options, let entries = options.entries, !own.contains(where: { $0.name == name }) else { return options }
     return YAMLNode(.map(entries.filter { $0.key != name }), options.position)
   }

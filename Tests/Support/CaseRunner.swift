@@ -108,7 +108,7 @@ public struct CaseRunner {
     for step in entries {
       if let condition = step["if"]?.string {
         steps += builder.branch(
-          .init(condition, place), then: compile(step["then"], builder, folder),
+          conditionText(condition), then: compile(step["then"], builder, folder),
           otherwise: compile(step["else"], builder, folder))
       } else {
         steps += compileOne(step, builder, folder)
@@ -118,8 +118,8 @@ public struct CaseRunner {
   }
 
   private func compileOne(_ step: Value, _ builder: StepBuilder, _ folder: String?) -> [Step] {
-    let when = step["when"]?.string.map { StepBuilder.Written($0, place) }
-    let id = step["id"]?.string.map { StepBuilder.Written($0, place) }
+    let when = step["when"]?.string.map { conditionText($0) }
+    let id = step["id"]?.string
     for member in step.elements {
       let name = String(decoding: member.key.bytes, as: UTF8.self)
       if name == "when" || name == "id" { continue }
@@ -127,6 +127,10 @@ public struct CaseRunner {
       return built.map { [$0] } ?? []
     }
     return []
+  }
+
+  private func conditionText(_ text: String) -> ConditionText {
+    ConditionText(text: text, node: YAMLNode(.scalar(text), place))
   }
 
   private let place = SourcePosition(file: "case", line: 1, column: 1)
@@ -144,7 +148,7 @@ public struct CaseRunner {
       var text = value.string ?? ""
       if let folder { text = replace("{{files}}", in: text, with: folder) }
       if text.hasPrefix("../geoip/"), let shared = Fixtures.shared { text = shared + "/fixtures/" + text.dropFirst(3) }
-      return YAMLNode(.scalar(text), place, isQuoted: true)
+      return YAMLNode(.scalar(text), place, style: .doubleQuoted)
     default: return YAMLNode(.scalar(value.json), place)
     }
   }

@@ -9,7 +9,7 @@ extension Timestamp {
   /// may be missing), then perhaps a zone (`Z`, `+hh`, `+hhmm`, `+hh:mm`, `+hh:mm:ss`, or an id directly behind). Nil
   /// where the text is anything else.
   ///
-  /// `24:00` is the next midnight; a day beyond the end of its month, up to 31, is the month's last.
+  /// Without a zone the machine's own applies. `24:00` is the next midnight; a day beyond the end of its month, up to 31, is the month's last.
   public init?(arriving text: UnsafeRawBufferPointer) {
     guard let start = text.baseAddress, text.count >= 10 else { return nil }
     self.init(start, text.count)
@@ -157,7 +157,7 @@ private func signedYear(_ p: UnsafeRawPointer, _ count: Int, _ i: inout Int) -> 
   }
 }
 
-/// Takes the zone at `p` off a local time: an offset or `Z`. Nil where it is none.
+/// Takes the zone at `p` off a local time; nil where it is none.
 @inline(__always)
 private func utcSeconds(local: Int64, _ p: UnsafeRawPointer, _ count: Int) -> Int64? {
   // `+01:00`, the usual form beside `Z`.
@@ -177,6 +177,15 @@ private func utcSeconds(local: Int64, _ p: UnsafeRawPointer, _ count: Int) -> In
 
 @inline(never)
 private func rareZone(local: Int64, _ p: UnsafeRawPointer, _ count: Int) -> Int64? {
-  if count == 1, byte(p, 0) | 32 == UInt8(ascii: "z") { return local }
-  return ZoneOffset.read(p, count).map { local &- Int64($0) }
+  if count == 0 { return utc(local: local, in: TimeZoneRules.host) }
+  if count == 1 { return byte(p, 0) | 32 == UInt8(ascii: "z") ? local : nil }
+  if let offset = ZoneOffset.read(p, count) { return local &- Int64(offset) }
+  guard let zone = TimeZoneRules.named(UnsafeRawBufferPointer(start: p, count: count)), JodaToken.isLetter(byte(p, 0))
+  else { return nil }
+  return utc(local: local, in: zone)
+}
+
+/// A local time that clocks skipped is read with the offset before the gap, as java.time does.
+private func utc(local: Int64, in zone: TimeZoneRules) -> Int64 {
+  zone.utc(local: local) ?? local &- Int64(zone.offset(at: local &- 93_600))
 }

@@ -1,10 +1,10 @@
 //  Offsets from UTC as ISO 8601 writes them.
 
 enum ZoneOffset {
-  /// Reads `+hh`, `+hhmm`, `+hh:mm`, `+hhmmss` or `+hh:mm:ss`, up to 18 hours.
+  /// Reads `+hh`, `+hhmm`, `+hh:mm`, `+hhmmss` or `+hh:mm:ss` up to `limit` seconds.
   ///
   /// - Returns: Seconds east of UTC, or nil where the bytes are anything else.
-  static func read(_ p: UnsafeRawPointer, _ count: Int) -> Int? {
+  static func read(_ p: UnsafeRawPointer, _ count: Int, limit: Int = 18 * 3600) -> Int? {
     guard count >= 3, count <= 9 else { return nil }
     let sign = byte(p, 0)
     guard sign == UInt8(ascii: "+") || sign == UInt8(ascii: "-") else { return nil }
@@ -25,7 +25,17 @@ enum ZoneOffset {
       seconds &+= minutes &* 60 &+ rest
     default: return nil
     }
-    guard flaw >= 0, seconds <= 18 * 3600 else { return nil }
+    guard flaw >= 0, seconds <= limit else { return nil }
     return sign == UInt8(ascii: "+") ? seconds : -seconds
+  }
+
+  /// As `read`, and a single digit for the hour, as behind `GMT`.
+  static func readShort(_ p: UnsafeRawPointer, _ count: Int) -> Int? {
+    if count == 2, byte(p, 1) &- 48 <= 9 {
+      let seconds = Int(byte(p, 1) &- 48) &* 3600
+      if byte(p, 0) == UInt8(ascii: "+") { return seconds }
+      if byte(p, 0) == UInt8(ascii: "-") { return -seconds }
+    }
+    return read(p, count)
   }
 }
