@@ -59,7 +59,7 @@ let package = Package(
     library("Inputs", ["Net", "Codecs", "PluginKit", "Events", "Records", "Config", "Diagnostics"]),
     // The persisted queue and the dead letters: bytes and positions, no plugins.
     library("Queue", ["Codecs", "Records", "Diagnostics", "CSystem"]),
-    library("Filters", ["PluginKit", "Events", "Config", "Patterns", "Codecs", "Diagnostics", "CMaxMindDB", "CXML2"]),
+    library("Filters", ["PluginKit", "Events", "Config", "Patterns", "Codecs", "Diagnostics", "CMaxMindDB", "CSystem", "CXML2"]),
     library("Outputs", ["PluginKit", "Events", "Config", "Codecs", "Diagnostics", "CCurl", "CSystem"]),
     // Compiles pipelines and runs them: workers between queue and outputs.
     library("Pipeline", ["PluginKit", "Queue", "Records", "Patterns", "Events", "Config", "Diagnostics", "CSystem"]),
