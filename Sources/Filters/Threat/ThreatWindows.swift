@@ -139,30 +139,37 @@ struct ThreatWindowTable {
 
   private mutating func count(_ update: ThreatUpdate, _ row: Int) -> Bool {
     let times = row + ThreatWindowTable.headWords
-    var oldest = times
-    for slot in times..<times + window.count where rows[slot] < rows[oldest] { oldest = slot }
-    if rows[oldest] <= update.time { rows[oldest] = update.time }
+    let slot = slotToGive(times, update.time)
+    if rows[slot] <= update.time || !isWithin(rows[slot], of: update.time) { rows[slot] = update.time }
     var within = 0
     for slot in times..<times + window.count where isWithin(rows[slot], of: update.time) { within += 1 }
     return within >= window.count
   }
 
+  /// The slot whose time counts least: one outside the window, also one far ahead by a wrong clock, else the oldest.
+  private func slotToGive(_ times: Int, _ now: UInt32) -> Int {
+    var given = times
+    var isOutside = false
+    for slot in times..<times + window.count {
+      let outside = !isWithin(rows[slot], of: now)
+      if outside != isOutside ? outside : rows[slot] < rows[given] { (given, isOutside) = (slot, outside) }
+    }
+    return given
+  }
+
   private mutating func distinguish(_ update: ThreatUpdate, _ row: Int) -> Bool {
     let times = row + ThreatWindowTable.headWords
     let values = times + window.count
-    var place = times
     var before: UInt32 = 0
-    for slot in 0..<window.count {
-      if rows[times + slot] != 0, rows[values + slot] == update.value {
-        place = times + slot
-        before = rows[place]
-        break
+    if let known = (0..<window.count).first(where: { rows[times + $0] != 0 && rows[values + $0] == update.value }) {
+      before = rows[times + known]
+      if before < update.time || !isWithin(before, of: update.time) { rows[times + known] = update.time }
+    } else {
+      let slot = slotToGive(times, update.time)
+      if rows[slot] <= update.time || !isWithin(rows[slot], of: update.time) {
+        rows[slot] = update.time
+        rows[slot + window.count] = update.value
       }
-      if rows[times + slot] < rows[place] { place = times + slot }
-    }
-    if rows[place] <= update.time || before != 0 {
-      rows[place] = max(rows[place], update.time)
-      rows[place + window.count] = update.value
     }
     var within = 0
     var newestOther: UInt32 = 0
