@@ -179,3 +179,20 @@ struct GeoIPTests {
     ] { #expect(try GeoIPDatabase(path: SharedFolder.file("fixtures/geoip/\(name).mmdb")).kind == kind) }
   }
 }
+
+@Suite struct GeoIPNumberTests {
+  @Test func `a coordinate is written in the fewest digits that give it back`() {
+    var numbers = [
+      0, -0.0, 1, -1, 51.5142, -0.0931, 0.1, 0.000001, 1e-7, 123456789.123456, 999_999_999.5, 1e9, 1e300, .leastNonzeroMagnitude, 139.75309,
+    ]
+    for i in 0..<2000 { numbers.append(Double(i * 7919 % 3_600_001) / 10_000 - 180) }
+    for number in numbers {
+      var out = ByteBuffer()
+      out.appendJSON(number)
+      #expect(out.string() == "\(number)")
+    }
+    var out = ByteBuffer()
+    out.appendJSON(Double.nan)
+    #expect(out.string() == "null")
+  }
+}

@@ -3,19 +3,27 @@
 
 internal import Diagnostics
 
-/// A name of the `fields` option.
-public enum GeoIPField: String, CaseIterable, Sendable {
-  case ip, cityName = "city_name", continentCode = "continent_code", continentName = "continent_name"
-  case countryName = "country_name", countryCode2 = "country_code2", countryCode3 = "country_code3"
-  case postalCode = "postal_code", dmaCode = "dma_code", regionName = "region_name", regionCode = "region_code"
-  case regionISOCode = "region_iso_code", timezone, location, latitude, longitude
-  case asNumber = "autonomous_system_number", asOrganization = "autonomous_system_organization", isp, organization
-  case domain, connectionType = "connection_type", network, hostingProvider = "hosting_provider"
-  case torExitNode = "tor_exit_node", anonymousVPN = "anonymous_vpn", anonymous, publicProxy = "public_proxy"
-  case residentialProxy = "residential_proxy"
+/// A field that the `fields` option can name.
+public enum GeoIPField: Int, CaseIterable, Sendable {
+  case ip, cityName, continentCode, continentName, countryName, countryCode2, countryCode3, postalCode, dmaCode
+  case regionName, regionCode, regionISOCode, timezone, location, latitude, longitude, asNumber, asOrganization
+  case isp, organization, domain, connectionType, network, hostingProvider, torExitNode, anonymousVPN, anonymous
+  case publicProxy, residentialProxy
+
+  /// Names in the order of the cases.
+  public static let names = [
+    "ip", "city_name", "continent_code", "continent_name", "country_name", "country_code2", "country_code3",
+    "postal_code", "dma_code", "region_name", "region_code", "region_iso_code", "timezone", "location", "latitude",
+    "longitude", "autonomous_system_number", "autonomous_system_organization", "isp", "organization", "domain",
+    "connection_type", "network", "hosting_provider", "tor_exit_node", "anonymous_vpn", "anonymous", "public_proxy",
+    "residential_proxy",
+  ]
 
   /// The field with this name in any case; nil where there is none.
-  public init?(name: String) { self.init(rawValue: name.lowercased()) }
+  public init?(name: String) {
+    guard let index = GeoIPField.names.firstIndex(of: name.lowercased()) else { return nil }
+    self.init(rawValue: index)
+  }
 }
 
 /// A set of fields and how they are written.
@@ -53,7 +61,7 @@ struct GeoIPSelection: Sendable {
     self.init(fields, style: style)
   }
 
-  private static func bit(_ field: GeoIPField) -> UInt64 { 1 << UInt64(GeoIPField.ordinal(field)) }
+  private static func bit(_ field: GeoIPField) -> UInt64 { 1 &<< UInt64(field.rawValue) }
 
   private func has(_ field: GeoIPField) -> Bool { bits & GeoIPSelection.bit(field) != 0 }
 
@@ -157,12 +165,6 @@ struct GeoIPSelection: Sendable {
     put(.publicProxy, .publicProxy, "public_proxy")
     put(.residentialProxy, .residentialProxy, "residential_proxy")
   }
-}
-
-extension GeoIPField {
-  private static let ordinals: [GeoIPField: Int] = Dictionary(
-    uniqueKeysWithValues: allCases.enumerated().map { ($1, $0) })
-  static func ordinal(_ field: GeoIPField) -> Int { ordinals[field] ?? 0 }
 }
 
 /// Writes the members of one JSON object; an inner object appears with its first member.

@@ -18,7 +18,7 @@ private struct ThreatRuleReader {
   private static let literalsMax = 4096
   private static let keys = [
     "name", "type", "weight", "in", "contains", "match", "status", "methods", "methods_not", "body_bytes", "path",
-    "window", "common",
+    "after", "window", "common",
   ]
   private static let placeNames: [(String, ThreatPlace)] = [
     ("path", .path), ("query", .query), ("user_agent", .userAgent), ("headers", .headers), ("message", .message),
@@ -57,7 +57,7 @@ private struct ThreatRuleReader {
       return nil
     }
     for item in items { readRule(item) }
-    let plainCount = rules.count { !$0.hasText }
+    let plainCount = rules.count { !$0.hasText && $0.afterTypes == 0 }
     if plainCount > ThreatRules.plainMax {
       fail(root, "\(plainCount) rules have no condition on text, and \(ThreatRules.plainMax) may")
     }
@@ -149,12 +149,18 @@ private struct ThreatRuleReader {
       rule.methodsAreExcluded = true
     }
     if let size = node["body_bytes"] { rule.bodyBytes = number(size, in: 1...Int(Int32.max)) }
+    for after in list(node["after"]) {
+      if let type = choice(after, ThreatType.allCases.map { ($0.rawValue, $0) }) {
+        rule.afterTypes |= 1 << UInt32(type.ordinal)
+      }
+    }
+    if rule.afterTypes != 0, asksForText { fail(node, "'after' and 'in' exclude each other") }
     if let path = node["path"] { rule.pathPattern = pattern(path) }
     if let window = node["window"] { rule.window = readWindow(window) }
     if let common = node["common"] { rule.common = readCommon(common, rule) }
     let hasCondition =
       asksForText || !rule.statuses.isEmpty || !rule.methods.isEmpty || rule.bodyBytes != nil
-      || rule.pathPattern != nil || rule.window != nil
+      || rule.pathPattern != nil || rule.window != nil || rule.afterTypes != 0
     if !hasCondition { fail(node, "the rule '\(name)' has no condition, so every event would match") }
     collectLiterals(rule, node)
     rules.append(rule)

@@ -15,6 +15,26 @@ public enum ThreatType: String, CaseIterable, Sendable {
   case pathTraversal = "path_traversal", commandInjection = "command_injection", scanner, badAgent = "bad_agent"
   case tokenProbe = "token_probe", impossibleTravel = "impossible_travel", unusualMethod = "unusual_method"
   case largeBody = "large_body", errorBurst = "error_burst"
+
+  /// The place of the type in `allCases`.
+  var ordinal: Int {
+    switch self {
+    case .authenticationFailed: 0
+    case .bruteForce: 1
+    case .credentialStuffing: 2
+    case .sqlInjection: 3
+    case .xss: 4
+    case .pathTraversal: 5
+    case .commandInjection: 6
+    case .scanner: 7
+    case .badAgent: 8
+    case .tokenProbe: 9
+    case .impossibleTravel: 10
+    case .unusualMethod: 11
+    case .largeBody: 12
+    case .errorBurst: 13
+    }
+  }
 }
 
 /// Where a text of a request stands.
@@ -50,6 +70,8 @@ struct ThreatRule: Sendable {
   var methods: [[UInt8]] = []
   var methodsAreExcluded = false
   var bodyBytes: Int?
+  /// Bits of types of which the event must have matched one by rules without this condition.
+  var afterTypes: UInt32 = 0
   /// Must match the plain path as well.
   var pathPattern: Pattern?
   /// Index into `ThreatRules.windows`.
@@ -70,6 +92,8 @@ public final class ThreatRules: @unchecked Sendable {  // unchecked: never writt
   let automata: [LiteralAutomaton?]
   /// Rules without a condition on text; bit `i` of the masks stands for the `i`th.
   let plain: [Int]
+  /// Rules that ask for a type.
+  let following: [Int]
   private let plainByStatus: UnsafeMutablePointer<UInt64>
   private let plainWithBody: UInt64
   private let bodyBytesMin: Int
@@ -95,7 +119,8 @@ public final class ThreatRules: @unchecked Sendable {  // unchecked: never writt
     self.windows = windows
     self.allowedNetworks = NetworkSet(allowedNetworks)
     self.allowedUsers = Set(allowedUsers.map { user in Array(user.utf8).withUnsafeBytes { SeededHash.of($0) } })
-    plain = rules.indices.filter { !rules[$0].hasText }
+    plain = rules.indices.filter { !rules[$0].hasText && rules[$0].afterTypes == 0 }
+    following = rules.indices.filter { rules[$0].afterTypes != 0 }
     plainByStatus = .allocate(capacity: ThreatRules.statusMax + 1)
     plainByStatus.initialize(repeating: 0, count: ThreatRules.statusMax + 1)
     var withBody: UInt64 = 0

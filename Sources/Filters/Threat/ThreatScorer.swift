@@ -82,7 +82,7 @@ public final class ThreatScorer {
   private let found: UnsafeMutablePointer<UInt64>
   private let words: Int
   // What a user agent matches depends on its text alone.
-  private var agents = FragmentCache(entries: 1024, bytesMax: 1 << 20)
+  private var agents = FragmentCache(entries: 4096, bytesMax: 2 << 20)
 
   public init(_ rules: ThreatRules, _ windows: ThreatWindows) {
     self.rules = rules
@@ -114,14 +114,14 @@ public final class ThreatScorer {
       if query.isEmpty { query = UnsafeRawBufferPointer(rebasing: path[(mark + 1)...]) }
       path = UnsafeRawBufferPointer(rebasing: path[..<mark])
     }
-    let plainPath = pathText.plain(path, isForm: false)
+    let plainPath = pathText.plain(path, .path)
     search(.path, plainPath, request, plainPath, index)
-    search(.query, text.plain(query, isForm: true), request, plainPath, index)
+    search(.query, text.plain(query, .query), request, plainPath, index)
     searchAgent(request, plainPath, index)
     if !request.headers.isEmpty {
-      search(.headers, text.plain(request.headers, isForm: false), request, plainPath, index)
+      search(.headers, text.plain(request.headers, .text), request, plainPath, index)
     }
-    search(.message, text.plain(request.message, isForm: false), request, plainPath, index)
+    search(.message, text.plain(request.message, .text), request, plainPath, index)
     if !request.event.isEmpty { search(.event, request.event, request, plainPath, index) }
     var plain = rules.plainCandidates(request)
     while plain != 0 {
@@ -129,6 +129,7 @@ public final class ThreatScorer {
       plain &= plain &- 1
       if holds(rule, request, plainPath) { take(rule, request, plainPath, index) }
     }
+    if tallies[index].types != 0 { follow(request, plainPath, index) }
     return index
   }
 
@@ -165,6 +166,14 @@ public final class ThreatScorer {
     }
     return !rules.allowedUsers.isEmpty && !request.user.isEmpty
       && rules.allowedUsers.contains(SeededHash.of(request.user))
+  }
+
+  /// Takes the rules that ask for a type which the event has by now.
+  private func follow(_ request: ThreatRequest, _ path: UnsafeRawBufferPointer, _ index: Int) {
+    let types = tallies[index].types
+    for rule in rules.following where rules[rule].afterTypes & types != 0 && holds(rule, request, path) {
+      take(rule, request, path, index)
+    }
   }
 
   /// Searches one text and takes the rules that match it.
@@ -206,7 +215,7 @@ public final class ThreatScorer {
       }
       return
     }
-    let plain = text.plain(request.userAgent, isForm: false)
+    let plain = text.plain(request.userAgent, .text)
     var matched: [UInt16] = []
     if automaton.mark(plain, found) {
       for word in 0..<automaton.wordCount where found[word] != 0 {
@@ -300,7 +309,7 @@ public final class ThreatScorer {
   }
 
   private func count(_ type: ThreatType, _ weight: Int, _ index: Int) {
-    let ordinal = ThreatScorer.ordinal(type)
+    let ordinal = type.ordinal
     tallies[index].sum += Int32(weight)
     tallies[index].types |= 1 << UInt32(ordinal)
     if Int32(weight) > tallies[index].strongest {
@@ -308,10 +317,6 @@ public final class ThreatScorer {
       tallies[index].type = Int8(ordinal)
     }
   }
-
-  private static let ordinals: [ThreatType: Int] = Dictionary(
-    uniqueKeysWithValues: ThreatType.allCases.enumerated().map { ($1, $0) })
-  private static func ordinal(_ type: ThreatType) -> Int { ordinals[type] ?? 0 }
 }
 
 /// Whether `text` is `lower` but for the case of ASCII letters.

@@ -11,17 +11,40 @@ struct ThreatText: ~Copyable {
   /// How often percent-encoding is undone.
   private static let rounds = 3
 
+  /// What kind of text it is, and so which bytes may begin an encoding there.
+  enum Kind: UInt8 {
+    /// Free text: semicolons and plus signs stand for themselves.
+    case text = 1
+    /// A path: entities may stand in it.
+    case path = 3
+    /// A query: `+` is a blank.
+    case query = 7
+  }
+
   private var first = ByteBuffer(capacity: 512)
   private var second = ByteBuffer(capacity: 512)
+  private let marks: UnsafeMutablePointer<UInt8>
+
+  init() {
+    marks = .allocate(capacity: 256)
+    for byte in 0..<256 {
+      switch UInt8(byte) {
+      case UInt8(ascii: "%"), UInt8(ascii: "*"), 0..<32, 0xC0, 0xC1, 0xEF: marks[byte] = 1
+      case UInt8(ascii: "#"), UInt8(ascii: ";"): marks[byte] = 2
+      case UInt8(ascii: "+"): marks[byte] = 4
+      default: marks[byte] = 0
+      }
+    }
+  }
+
+  deinit { marks.deallocate() }
 
   /// The plain form of `text`, good until the next call; `text` itself where there is nothing to undo.
-  ///
-  /// - Parameter isForm: Whether `+` stands for a blank.
-  mutating func plain(_ text: UnsafeRawBufferPointer, isForm: Bool) -> UnsafeRawBufferPointer {
+  mutating func plain(_ text: UnsafeRawBufferPointer, _ kind: Kind) -> UnsafeRawBufferPointer {
     let text = UnsafeRawBufferPointer(rebasing: text.prefix(ThreatText.bytesMax))
-    guard ThreatText.isEncoded(text, isForm: isForm) else { return text }
+    guard isEncoded(text, kind) else { return text }
     first.removeAll()
-    var isChanged = ThreatText.decode(text, isForm: isForm, &first)
+    var isChanged = ThreatText.decode(text, isForm: kind == .query, &first)
     var round = 1
     while isChanged, round < ThreatText.rounds {
       second.removeAll()
@@ -36,26 +59,10 @@ struct ThreatText: ~Copyable {
 
   /// Whether some byte of `text` may begin an encoding.
   @inline(__always)
-  static func isEncoded(_ text: UnsafeRawBufferPointer, isForm: Bool) -> Bool {
-    guard let base = text.baseAddress else { return false }
-    let plus: UInt8 = isForm ? UInt8(ascii: "+") : UInt8(ascii: "%")
-    var i = 0
-    var seen = SIMDMask<SIMD16<Int8>>(repeating: false)
-    while i &+ 16 <= text.count {
-      let bytes = base.loadUnaligned(fromByteOffset: i, as: SIMD16<UInt8>.self)
-      seen = seen .| (bytes .== UInt8(ascii: "%")) .| (bytes .== plus) .| (bytes .== UInt8(ascii: "*"))
-      seen = seen .| (bytes .== UInt8(ascii: "#")) .| (bytes .== UInt8(ascii: ";")) .| (bytes .< 32) .| (bytes .>= 0xC0)
-      i &+= 16
-    }
-    if any(seen) { return true }
-    while i < text.count {
-      let byte = base.load(fromByteOffset: i, as: UInt8.self)
-      switch byte {
-      case UInt8(ascii: "%"), plus, UInt8(ascii: "*"), UInt8(ascii: "#"), UInt8(ascii: ";"), 0..<32, 0xC0...: return true
-      default: i &+= 1
-      }
-    }
-    return false
+  private func isEncoded(_ text: UnsafeRawBufferPointer, _ kind: Kind) -> Bool {
+    var seen: UInt8 = 0
+    for byte in text { seen |= marks[Int(byte)] }
+    return seen & kind.rawValue != 0
   }
 
   /// One round of percent-decoding.
