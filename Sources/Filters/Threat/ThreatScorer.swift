@@ -61,6 +61,37 @@ public struct ThreatVerdict: Equatable, Sendable {
 
 /// One worker's scorer. Not thread-safe.
 public final class ThreatScorer {
+  // In memory of its own, so that the checks for exclusive access to a class's fields are paid once per call.
+  private let core: UnsafeMutablePointer<ThreatScorerCore>
+
+  public init(_ rules: ThreatRules, _ windows: ThreatWindows) {
+    core = .allocate(capacity: 1)
+    core.initialize(to: ThreatScorerCore(rules, windows))
+  }
+
+  deinit {
+    core.deinitialize(count: 1)
+    core.deallocate()
+  }
+
+  /// Begins a batch.
+  public func begin() { core.pointee.begin() }
+
+  /// Looks at one event.
+  ///
+  /// - Returns: Its number within the batch.
+  @discardableResult
+  public func add(_ request: ThreatRequest) -> Int { core.pointee.add(request) }
+
+  /// Takes the batch's steps to the shared windows.
+  public func finish() { core.pointee.finish() }
+
+  /// What came of the event with this number; good after `finish`.
+  public func verdict(_ index: Int) -> ThreatVerdict { core.pointee.verdict(index) }
+}
+
+/// The scorer's state and work.
+private struct ThreatScorerCore: ~Copyable {
   private struct Tally {
     var sum: Int32 = 0
     var strongest: Int32 = 0
@@ -84,7 +115,7 @@ public final class ThreatScorer {
   // What a user agent matches depends on its text alone.
   private var agents = FragmentCache(entries: 4096, bytesMax: 2 << 20)
 
-  public init(_ rules: ThreatRules, _ windows: ThreatWindows) {
+  init(_ rules: ThreatRules, _ windows: ThreatWindows) {
     self.rules = rules
     self.windows = windows
     words = (rules.count + 63) / 64
@@ -94,17 +125,12 @@ public final class ThreatScorer {
 
   deinit { found.deallocate() }
 
-  /// Begins a batch.
-  public func begin() {
+  mutating func begin() {
     tallies.removeAll(keepingCapacity: true)
     updates.removeAll(keepingCapacity: true)
   }
 
-  /// Looks at one event.
-  ///
-  /// - Returns: Its number within the batch.
-  @discardableResult
-  public func add(_ request: ThreatRequest) -> Int {
+  mutating func add(_ request: ThreatRequest) -> Int {
     let index = tallies.count
     tallies.append(Tally())
     if isAllowed(request) { return index }
@@ -133,14 +159,13 @@ public final class ThreatScorer {
     return index
   }
 
-  /// Takes the batch's steps to the shared windows.
-  public func finish() {
+  mutating func finish() {
     windows.apply(&updates, order: &order, eventCount: tallies.count)
     for update in updates where update.hasFired {
       let rule = rules[Int(update.rule)]
       var weight = rule.weight
       if let common = rule.common,
-        windows.isCommon(Int(update.window), every: common.every, burst: ThreatScorer.burst)
+        windows.isCommon(Int(update.window), every: common.every, burst: ThreatScorerCore.burst)
       {
         weight = common.weight
       }
@@ -148,8 +173,7 @@ public final class ThreatScorer {
     }
   }
 
-  /// What came of the event with this number; good after `finish`.
-  public func verdict(_ index: Int) -> ThreatVerdict {
+  func verdict(_ index: Int) -> ThreatVerdict {
     let tally = tallies[index]
     return ThreatVerdict(
       score: min(100, Int(tally.sum)), type: tally.type < 0 ? nil : ThreatType.allCases[Int(tally.type)],
@@ -169,7 +193,7 @@ public final class ThreatScorer {
   }
 
   /// Takes the rules that ask for a type which the event has by now.
-  private func follow(_ request: ThreatRequest, _ path: UnsafeRawBufferPointer, _ index: Int) {
+  private mutating func follow(_ request: ThreatRequest, _ path: UnsafeRawBufferPointer, _ index: Int) {
     let types = tallies[index].types
     for rule in rules.following where rules[rule].afterTypes & types != 0 && holds(rule, request, path) {
       take(rule, request, path, index)
@@ -177,7 +201,7 @@ public final class ThreatScorer {
   }
 
   /// Searches one text and takes the rules that match it.
-  private func search(
+  private mutating func search(
     _ place: ThreatPlace, _ text: UnsafeRawBufferPointer, _ request: ThreatRequest, _ path: UnsafeRawBufferPointer,
     _ index: Int
   ) {
@@ -198,14 +222,14 @@ public final class ThreatScorer {
     // A rule without an expression asks for its strings alone, and those were found.
     if rules[number].patterns.isEmpty { return true }
     for pattern in rules[number].patterns {
-      if case .match = scratch.match(pattern, text, timeLimit: ThreatScorer.timeLimit) { return true }
+      if case .match = scratch.match(pattern, text, timeLimit: ThreatScorerCore.timeLimit) { return true }
     }
     return rules[number].contains.contains { literal in
       literal.withUnsafeBytes { containsFolded(text, $0) }
     }
   }
 
-  private func searchAgent(_ request: ThreatRequest, _ path: UnsafeRawBufferPointer, _ index: Int) {
+  private mutating func searchAgent(_ request: ThreatRequest, _ path: UnsafeRawBufferPointer, _ index: Int) {
     guard !request.userAgent.isEmpty, let automaton = rules.automata[ThreatPlace.userAgent.family] else { return }
     let hash = SeededHash.of(request.userAgent)
     if let known = agents.find(request.userAgent, hash: hash) {
@@ -243,19 +267,19 @@ public final class ThreatScorer {
       if isListed == rules[number].methodsAreExcluded { return false }
     }
     if let pattern = rules[number].pathPattern {
-      guard case .match = scratch.match(pattern, path, timeLimit: ThreatScorer.timeLimit) else { return false }
+      guard case .match = scratch.match(pattern, path, timeLimit: ThreatScorerCore.timeLimit) else { return false }
     }
     return true
   }
 
   /// Counts a rule whose conditions hold, or its step in the rule's window.
-  private func take(_ number: Int, _ request: ThreatRequest, _ path: UnsafeRawBufferPointer, _ index: Int) {
+  private mutating func take(_ number: Int, _ request: ThreatRequest, _ path: UnsafeRawBufferPointer, _ index: Int) {
     // A rule counts once, in however many texts it was found.
     guard let window = rules[number].window else {
       if isFirst(number, index) { count(rules[number].type, rules[number].weight, index) }
       return
     }
-    guard isFirst(number, index), let update = step(number, window, request, path, index) else { return }
+    guard let update = step(number, window, request, path, index), isFirst(number, index) else { return }
     updates.append(update)
   }
 
@@ -263,7 +287,7 @@ public final class ThreatScorer {
   private var counted: [UInt64] = []
   private var countedFor = -1
 
-  private func isFirst(_ number: Int, _ index: Int) -> Bool {
+  private mutating func isFirst(_ number: Int, _ index: Int) -> Bool {
     if countedFor != index {
       countedFor = index
       if counted.count != words { counted = [UInt64](repeating: 0, count: words) }
@@ -308,7 +332,7 @@ public final class ThreatScorer {
       rule: UInt16(number), window: UInt16(window), event: UInt32(index))
   }
 
-  private func count(_ type: ThreatType, _ weight: Int, _ index: Int) {
+  private mutating func count(_ type: ThreatType, _ weight: Int, _ index: Int) {
     let ordinal = type.ordinal
     tallies[index].sum += Int32(weight)
     tallies[index].types |= 1 << UInt32(ordinal)

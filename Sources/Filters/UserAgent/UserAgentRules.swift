@@ -239,14 +239,16 @@ private struct RuleFileReader {
     guard !rules[section.rawValue].isEmpty else { throw fault("a key stands before the section's first rule") }
     let key = String(decoding: rest[rest.startIndex..<colon], as: UTF8.self)
     let value = try scalar(rest[(colon + 1)...].drop { $0 == 32 })
-    try take(key, value, &rules[section.rawValue][rules[section.rawValue].count - 1])
+    let last = rules[section.rawValue].count - 1
+    guard RuleFileReader.take(key, value, &rules[section.rawValue][last]) else { throw fault("'regex_flag' knows 'i' alone") }
   }
 
-  private func take(_ key: String, _ value: [UInt8], _ rule: inout UserAgentRules.Rule) throws(UserAgentRulesError) {
+  // Static, because a copy of the reader beside the rule would make every change copy the whole list.
+  private static func take(_ key: String, _ value: [UInt8], _ rule: inout UserAgentRules.Rule) -> Bool {
     switch key {
     case "regex": rule.expression = String(decoding: value, as: UTF8.self)
     case "regex_flag":
-      guard value == [UInt8(ascii: "i")] else { throw fault("'regex_flag' knows 'i' alone") }
+      guard value == [UInt8(ascii: "i")] else { return false }
       rule.ignoresCase = true
     case "family_replacement", "os_replacement", "device_replacement": rule.name = Template(value)
     case "v1_replacement", "os_v1_replacement", "brand_replacement": rule.parts.0 = Template(value)
@@ -255,6 +257,7 @@ private struct RuleFileReader {
     case "v4_replacement", "os_v4_replacement": rule.parts.3 = Template(value)
     default: break  // a key of later versions
     }
+    return true
   }
 
   /// A quoted or plain scalar; what follows must be a comment.
