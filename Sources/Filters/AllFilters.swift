@@ -3,5 +3,6 @@
 public import PluginKit
 
 public let allFilters: [FilterKind] = [
-  FilterKind(Drop.self)
+  FilterKind(DateFilter.self),
+  FilterKind(Drop.self),
 ]

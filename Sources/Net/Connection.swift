@@ -104,6 +104,8 @@ public final class Connection: @unchecked Sendable {  // unchecked: all state is
   }
 
   public var isOpen: Bool { state == .open }
+  /// `finish` was called and the end has not come yet.
+  public var isClosing: Bool { state == .finishing || state == .lingering }
 
   // MARK: Start
 

@@ -20,7 +20,7 @@ public protocol HTTPService: AnyObject, Sendable {
   /// The answer to a request that could not be understood.
   func answer(to failure: HTTPFailure, peer: PeerAddress) -> HTTPResponse
   /// The connection has closed.
-  func closed(_ connection: HTTPServerConnection)
+  func closed(_ connection: HTTPServerConnection, _ reason: CloseReason)
 }
 
 extension HTTPService {
@@ -29,12 +29,13 @@ extension HTTPService {
   public func answer(to failure: HTTPFailure, peer: PeerAddress) -> HTTPResponse {
     HTTPResponse(failure.status, type: "text/plain", text: failure.reason + "\n")
   }
-  public func closed(_ connection: HTTPServerConnection) {}
+  public func closed(_ connection: HTTPServerConnection, _ reason: CloseReason) {}
 }
 
 /// Confined to `queue`.
 public final class HTTPServerConnection: ConnectionHandler, @unchecked Sendable {  // unchecked: confined to `queue`
   public let queue: IOQueue
+  public var peer: PeerAddress { connection.peer }
   private let connection: Connection
   private let service: any HTTPService
   private let limits: HTTPLimits
@@ -70,6 +71,9 @@ public final class HTTPServerConnection: ConnectionHandler, @unchecked Sendable 
     isStopping = true
     if phase == .head { connection.finish() }
   }
+
+  /// Closes at once, also with an answer outstanding.
+  public func abort() { connection.close() }
 
   // MARK: Bytes
 
@@ -370,7 +374,7 @@ public final class HTTPServerConnection: ConnectionHandler, @unchecked Sendable 
     stream?.markClosed()
     stream = nil
     phase = .dead
-    service.closed(self)
+    service.closed(self, reason)
   }
 }
 

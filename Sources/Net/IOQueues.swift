@@ -26,6 +26,17 @@ public final class IOQueues: Sendable {
 
   public var count: Int { all.count }
 
+  /// Runs `body` once on every queue, and `completion` behind the last of them. Any thread.
+  public func onEach(_ body: @escaping @Sendable (IOQueue) -> Void, completion: @escaping @Sendable () -> Void) {
+    let left = Gauge(all.count)
+    for queue in all {
+      queue.async {
+        body(queue)
+        if left.add(-1) == 0 { completion() }
+      }
+    }
+  }
+
   /// The queue with the fewest connections.
   public func leastLoaded() -> IOQueue {
     var best = all[0]
@@ -79,6 +90,11 @@ public final class IOQueue: @unchecked Sendable {  // unchecked: all state is re
 
   /// Runs `body` on this queue, later. Any thread.
   public func async(_ body: @escaping @Sendable () -> Void) { dispatch.async(execute: body) }
+
+  /// Runs `body` on this queue after `wait`. Any thread.
+  public func async(after wait: Duration, _ body: @escaping @Sendable () -> Void) {
+    dispatch.asyncAfter(deadline: .now() + .nanoseconds(Int(clamping: max(0, wait.ns))), execute: body)
+  }
 
   var cipherBuffer: UnsafeMutableRawPointer {
     if let buffer = cipherBufferStore { return buffer }

@@ -13,7 +13,8 @@ import Testing
   }
 
   static let recordings: [Recording] = [
-    Recording(name: "drop")
+    Recording(name: "date"),
+    Recording(name: "drop"),
   ]
 
   @Test(arguments: recordings)

@@ -27,3 +27,5 @@ int sys_raise_open_files(void);
 int64_t sys_cpu_ns(void);
 /// Starts a detached thread with a name (at most 15 bytes) and a stack; 0, or an error number.
 int sys_start_thread(const char *name, size_t stack_bytes, void (*body)(void *), void *context);
+/// Sends a datagram to the Unix socket `path`; a leading `@` means the abstract namespace.
+int sys_notify(const char *path, const void *bytes, size_t count);

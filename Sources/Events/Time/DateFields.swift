@@ -122,7 +122,8 @@ struct DateFields {
   private func secondOfDay(_ present: UInt32) -> Int? {
     var hours = hour
     var flaw = hours | (23 &- hours) | minute | (59 &- minute) | second | (59 &- second)
-    let others = DateField.halfday.bit | DateField.clockHour.bit | DateField.halfdayHour.bit
+    let others =
+      DateField.halfday.bit | DateField.clockHour.bit | DateField.halfdayHour.bit
       | DateField.clockHalfdayHour.bit
     if present & others != 0 {
       if present & DateField.halfday.bit != 0, present & DateField.hour.bit == 0 { hours = halfday &* 12 }

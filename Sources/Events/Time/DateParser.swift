@@ -84,6 +84,22 @@ public final class DateParser: Sendable {
     }
   }
 
+  /// Reads a text by the formats that count alone, for which no zone has to be known.
+  public func parse(counted text: UnsafeRawBufferPointer) -> Timestamp? {
+    guard let p = text.baseAddress, text.count > 0 else { return nil }
+    for format in formats {
+      let time: Timestamp?
+      switch format {
+      case .seconds: time = DateEpoch.seconds(p, text.count)
+      case .milliseconds: time = DateEpoch.milliseconds(p, text.count)
+      case .tai64n: time = DateEpoch.tai64n(p, text.count)
+      case .iso8601, .pattern: time = nil
+      }
+      if let time { return time }
+    }
+    return nil
+  }
+
   /// Reads a whole number, which only the formats that count take.
   public func parse(integer value: Int64) -> Timestamp? {
     for format in formats {

@@ -66,7 +66,8 @@ final class DatePattern: Sendable {
     let yearsInTurn = compiler.years
     if yearsInTurn.count > 1 {
       order.removeAll { yearsInTurn.contains($0) }
-      order.insert(contentsOf: yearsInTurn, at: order.firstIndex { $0.rawValue > DateField.century.rawValue } ?? order.count)
+      order.insert(
+        contentsOf: yearsInTurn, at: order.firstIndex { $0.rawValue > DateField.century.rawValue } ?? order.count)
     }
     self.order = order
     nearYears = year - 80
@@ -275,8 +276,9 @@ final class DatePattern: Sendable {
     var end = i
     while end < count, end &- i < 64 {
       let character = byte(p, end)
-      guard JodaToken.isLetter(character) || character &- 48 <= 9 || character == UInt8(ascii: "/")
-        || character == UInt8(ascii: "_") || character == UInt8(ascii: "+") || character == UInt8(ascii: "-")
+      guard
+        JodaToken.isLetter(character) || character &- 48 <= 9 || character == UInt8(ascii: "/")
+          || character == UInt8(ascii: "_") || character == UInt8(ascii: "+") || character == UInt8(ascii: "-")
       else { break }
       end &+= 1
     }

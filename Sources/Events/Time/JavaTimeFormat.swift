@@ -24,7 +24,8 @@ private struct Compiler {
   init(_ pattern: String) { bytes = Array(pattern.utf8) }
 
   func fault(_ text: String, at index: Int) -> TimePatternError {
-    TimePatternError(text: text, character: String(decoding: bytes[..<min(index, bytes.count)], as: UTF8.self).count + 1)
+    TimePatternError(
+      text: text, character: String(decoding: bytes[..<min(index, bytes.count)], as: UTF8.self).count + 1)
   }
 
   mutating func compile() throws(TimePatternError) -> TimeProgram {

@@ -62,7 +62,8 @@ struct ZoneTable {
     for year in first...(first + 401) {
       let start = rule.start.moment(year: year) - Int64(rule.standard)
       let end = rule.end.moment(year: year) - Int64(summer)
-      for (time, offset) in start < end ? [(start, summer), (end, rule.standard)] : [(end, rule.standard), (start, summer)]
+      for (time, offset) in start < end
+        ? [(start, summer), (end, rule.standard)] : [(end, rule.standard), (start, summer)]
       where time > last && time > transitions.last ?? .min && offsets[offsets.count - 1] != Int32(offset) {
         transitions.append(time)
         offsets.append(Int32(offset))

@@ -1,0 +1,11 @@
+//  All commands of the program.
+
+internal import CommandLine
+internal import Daemon
+
+let program = Program(
+  name: "sluice", version: Version.text, summary: "A log-ingestion daemon: Beats, HTTP and TCP in, Elasticsearch out",
+  commands: [
+    runCommand, checkCommand, tryCommand, testCommand, queueDumpCommand,
+  ],
+  groups: ["queue": "Look into the queue on disk"])

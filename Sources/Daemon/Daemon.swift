@@ -1,0 +1,251 @@
+//  The daemon: opens queues, starts pipelines, inputs and the API, and brings them down again in the right order.
+//
+//  Order of start: settings, pipelines compiled, data folder locked, queues opened (with recovery), outputs, workers,
+//  inputs, API. Every problem up to the inputs ends the start with status 1 and a sentence; nothing was accepted then.
+//  Order of stop: inputs close, workers finish their batch, outputs finish what is in flight, queues close. What is not
+//  delivered lies in the queue, on disk, and comes again at the next start.
+
+package import Config
+package import Diagnostics
+internal import CSystem
+internal import Glibc
+internal import Net
+package import Pipeline
+internal import PluginKit
+internal import Queue
+internal import Records
+
+/// One pipeline at work, with what was opened for it.
+package final class RunningPipeline: Sendable {
+  package let compiled: CompiledPipeline
+  package let runtime: PipelineRuntime
+  package let deadLetters: DeadLetterStore
+
+  init(compiled: CompiledPipeline, runtime: PipelineRuntime, deadLetters: DeadLetterStore) {
+    self.compiled = compiled
+    self.runtime = runtime
+    self.deadLetters = deadLetters
+  }
+}
+
+/// Runs the daemon until a signal ends it, and returns the exit status.
+package func runDaemon(_ options: LaunchOptions) -> Int32 {
+  let signals = SignalWaiter()
+  let problems = Problems()
+  let configuration = Configuration.load(options, opensFiles: true, problems: problems)
+  let daemonSettings = configuration.settings.daemon
+  Log.configure(
+    level: Log.Level(name: daemonSettings.logLevel.rawValue) ?? .info,
+    format: daemonSettings.logFormat == .json ? .json : .plain)
+  // Compiled once without opening anything, so that a broken configuration touches nothing.
+  let checked = configuration.compile(resolves: true, problems: problems)
+  checkPorts(of: checked, problems: problems)
+  for problem in problems.sorted { writeError(problem.description) }
+  if problems.hasErrors {
+    let count = problems.sorted.filter { $0.severity == .error }.count
+    writeError("\(count) \(count == 1 ? "problem" : "problems"), nothing was started.")
+    return 1
+  }
+  for name in configuration.settings.unknownEnvironment {
+    Log.info("config.unknown-environment", "An environment variable is no setting.", ["name": Log.foreign(name)])
+  }
+  _ = sys_raise_open_files()
+  do {
+    let daemon = try Daemon(configuration, checked: checked)
+    try daemon.start()
+    return daemon.serve(signals)
+  } catch {
+    Log.error("daemon.start-failed", "The daemon could not start; nothing was accepted.", ["reason": .text("\(error)")])
+    return 1
+  }
+}
+
+/// Why the daemon could not start.
+struct StartFailure: Error, CustomStringConvertible {
+  let description: String
+}
+
+package final class Daemon {
+  package let configuration: Configuration
+  package private(set) var pipelines: [RunningPipeline] = []
+  private let lock: FolderLock
+  private var api: MonitoringServer?
+  private let startedAt = Instant.now
+
+  /// Opens the data folder and the queues of all pipelines.
+  init(_ configuration: Configuration, checked: [CompiledPipeline]) throws {
+    self.configuration = configuration
+    lock = try FolderLock(configuration.dataFolder)
+    let workers = max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
+    for pipeline in checked { pipelines.append(try open(pipeline, workers: workers)) }
+  }
+
+  private func open(_ checked: CompiledPipeline, workers: Int) throws -> RunningPipeline {
+    let settings = checked.settings
+    let queue = try openQueue(checked.id, settings)
+    let letters = try DeadLetterStore(
+      folder: (settings.deadLettersPath?.text ?? configuration.dataFolder + "/dead_letter_queue") + "/" + checked.id,
+      pipelineID: checked.id, settings: settings)
+    let problems = Problems()
+    let environment = CompileEnvironment(
+      registry: .all, services: configuration.services(for: checked.file, resolves: true),
+      variables: configuration.variables, sink: queue, deadLetters: letters)
+    guard
+      let compiled = CompiledPipeline.compile(
+        checked.file, settings: settings, environment: environment, problems: problems)
+    else { throw StartFailure(description: problems.sorted.map(\.description).joined(separator: "\n")) }
+    var runtimeSettings = RuntimeSettings()
+    runtimeSettings.workers = settings.workers ?? Int(workers)
+    runtimeSettings.batchSize = settings.batchSize
+    runtimeSettings.batchDelay = settings.batchDelay
+    if compiled.outputs.isEmpty {
+      throw StartFailure(
+        description: "pipeline '\(compiled.id)' (\(compiled.file.path)) has no output that can ever be reached")
+    }
+    let runtime = PipelineRuntime(
+      id: compiled.id, steps: compiled.steps, outputs: compiled.outputs, queue: queue, deadLetters: letters,
+      settings: runtimeSettings)
+    return RunningPipeline(compiled: compiled, runtime: runtime, deadLetters: letters)
+  }
+
+  private func openQueue(_ id: String, _ settings: PipelineSettings) throws -> any EventQueue {
+    guard settings.queueType == .persisted else {
+      Log.warn(
+        "queue.memory", "The queue is in memory: an acknowledgement does not mean that an event is safe.",
+        ["pipeline": .text(id), "next": "Set queue.type: persisted to keep events through a crash."])
+      return MemoryQueue(
+        maxBytes: settings.queueMaxSize.bytes, maxEvents: settings.queueMaxEvents, name: id)
+    }
+    var queueSettings = QueueSettings()
+    queueSettings.segmentBytes = settings.queuePageCapacity.bytes
+    queueSettings.maxBytes = settings.queueMaxSize.bytes
+    queueSettings.maxEvents = settings.queueMaxEvents
+    queueSettings.minFreeBytes = settings.queueMinFree.bytes
+    queueSettings.name = id
+    switch settings.queueCompression {
+    case .lz4, .speed: queueSettings.compression = .lz4
+    case .zstd, .balanced, .size: queueSettings.compression = .zstd
+    case .none, .disabled: queueSettings.compression = .none
+    }
+    let folder = (settings.queuePath?.text ?? configuration.dataFolder + "/queue") + "/" + id
+    try makeFolders(folder)
+    return try DiskQueue(folder: folder, settings: queueSettings)
+  }
+
+  /// Starts outputs and workers, binds the inputs, opens the API.
+  func start() throws {
+    for pipeline in pipelines { try pipeline.runtime.start() }
+    for pipeline in pipelines {
+      for input in pipeline.compiled.inputs {
+        do {
+          try input.input.start()
+        } catch {
+          stop()
+          throw StartFailure(description: "input '\(input.id)' at \(input.position): \(error)")
+        }
+        Log.info(
+          "input.listening", "An input listens.",
+          [
+            "pipeline": .text(pipeline.compiled.id), "input": .text(input.id),
+            "port": .number(input.input.statistics.boundPort),
+          ])
+      }
+    }
+    if configuration.settings.daemon.apiEnabled {
+      let server = try MonitoringServer(self)
+      try server.start()
+      api = server
+    }
+    Log.info(
+      "daemon.ready", "Sluice is ready.",
+      [
+        "version": .text(Version.text), "pipelines": .text(pipelines.map(\.compiled.id).joined(separator: ",")),
+        "start_ms": .number(Int((Instant.now - startedAt).ns / 1_000_000)),
+      ])
+    ServiceManager.notify("READY=1\nSTATUS=Running \(pipelines.count) pipelines.")
+  }
+
+  /// Waits for a signal, keeping systemd's watchdog content, and stops.
+  ///
+  /// - Returns: The exit status.
+  func serve(_ signals: SignalWaiter) -> Int32 {
+    let interval = ServiceManager.watchdogInterval
+    while true {
+      switch signals.wait(atMost: interval ?? .seconds(60)) {
+      case SIGTERM, SIGINT:
+        ServiceManager.notify("STOPPING=1\nSTATUS=Finishing what is in flight.")
+        signals.exitOnNext()
+        return stop()
+      case SIGHUP:
+        Log.info("daemon.no-reload", "HUP was received; a running configuration is not reloaded yet, restart instead.")
+      default: if interval != nil { ServiceManager.notify("WATCHDOG=1") }
+      }
+    }
+  }
+
+  @discardableResult
+  private func stop() -> Int32 {
+    let timeout = configuration.settings.daemon.shutdownTimeout
+    let start = Instant.now
+    let deadline = start + timeout
+    Log.info("daemon.stopping", "Stopping: inputs close, what is in flight is finished, the rest stays on disk.")
+    for pipeline in pipelines {
+      for input in pipeline.compiled.inputs { input.input.stop(deadline: min(deadline, Instant.now + .seconds(2))) }
+    }
+    var lost = 0
+    for pipeline in pipelines {
+      pipeline.runtime.stop(
+        deadline: deadline, drain: pipeline.compiled.settings.queueDrain || !pipeline.runtime.queue.statistics.isPersisted)
+      pipeline.runtime.queue.close()
+      let left = pipeline.runtime.queue.statistics
+      if !left.isPersisted, left.events > 0 { lost += left.events }
+      pipeline.deadLetters.close()
+      Log.info(
+        "pipeline.stopped", "A pipeline has stopped.",
+        ["pipeline": .text(pipeline.compiled.id), "events_in_queue": .number(left.events)])
+    }
+    api?.stop()
+    if lost > 0 {
+      Log.error(
+        "queue.memory-lost", "Events of a memory queue were given up at the stop.",
+        ["events_lost": .number(lost), "next": "Set queue.type: persisted to keep events through a stop."])
+      return 1
+    }
+    Log.info("daemon.stopped", "Sluice has stopped.", ["took_ms": .number(Int((Instant.now - start).ns / 1_000_000))])
+    return 0
+  }
+}
+
+/// A lock file in the data folder, so that two daemons never share it. The system lets go of it when the process ends.
+final class FolderLock {
+  private let descriptor: CInt
+
+  init(_ folder: String) throws {
+    try makeFolders(folder)
+    let path = folder + "/.lock"
+    descriptor = try systemCall("open \(path)") { open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o640) }
+    if flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
+      close(descriptor)
+      throw StartFailure(
+        description: "the data folder \(folder) is used by another process; stop it or set path.data to another folder")
+    }
+  }
+
+  deinit { close(descriptor) }
+}
+
+/// Makes a folder and those above it.
+func makeFolders(_ path: String) throws {
+  var built = path.hasPrefix("/") ? "/" : ""
+  for part in path.split(separator: "/") {
+    built += (built.isEmpty || built.hasSuffix("/") ? "" : "/") + part
+    if mkdir(built, 0o750) != 0, errno != EEXIST { throw SystemError(errno, call: "mkdir \(built)") }
+  }
+}
+
+func writeError(_ text: String) {
+  var out = ByteBuffer()
+  out.append(text: text)
+  out.append(10)
+  writeAll(&out, to: 2)
+}

@@ -1,0 +1,259 @@
+//  What the `http` input does with a request: refuse it early, or check, cut and append its body, and answer once the
+//  queue has kept it. Everything here runs on the connection's queue, except the sink's completion.
+
+internal import Codecs
+internal import Diagnostics
+internal import Net
+internal import Records
+
+final class HTTPInputService: HTTPService {
+  let metrics = InputMetrics()
+  let connections = ConnectionRegistry<HTTPServerConnection>()
+  private let configuration: HTTPInputConfiguration
+  private let sink: any RecordSink
+  private let json: BodyRule
+  private let other: BodyRule
+  private let rules: [String: BodyRule]
+  private let budget: InFlightBudget
+  private let credentials: [UInt8]?
+  private let pending = PendingRequests()
+  private let stopping = Gauge()
+
+  init(
+    _ configuration: HTTPInputConfiguration, sink: any RecordSink, json: BodyRule, other: BodyRule,
+    rules: [String: BodyRule], budget: InFlightBudget
+  ) {
+    self.configuration = configuration
+    self.sink = sink
+    self.json = json
+    self.other = other
+    self.rules = rules
+    self.budget = budget
+    if let user = configuration.user, let password = configuration.password {
+      credentials = Array("\(user):\(password)".utf8)
+    } else {
+      credentials = nil
+    }
+  }
+
+  func refuseNew() { stopping.set(1) }
+
+  // MARK: Before the body
+
+  func begin(_ request: HTTPRequest) -> HTTPResponse? {
+    if stopping.value != 0 { return refusal(503, "http.stopping", "this input is stopping", retry: true, closes: true) }
+    let head = request.head
+    let reads = head.isMethod("GET") || head.isMethod("HEAD")
+    if reads, head.path == "/health" { return nil }
+    if let credentials, !isAuthorized(head, credentials) {
+      var response = refusal(401, "http.unauthorized", "these credentials are not accepted here")
+      response.headers.append(("WWW-Authenticate", "Basic realm=\"sluice\""))
+      return response
+    }
+    if reads { return nil }
+    guard head.isMethod("POST") || head.isMethod("PUT") else {
+      var response = refusal(405, "http.method", "events are sent by POST or PUT")
+      response.headers.append(("Allow", "GET, HEAD, POST, PUT"))
+      return response
+    }
+    if pending.count >= configuration.maxPendingRequests {
+      return refusal(429, "http.busy", "too many requests wait for the queue", retry: true)
+    }
+    if let since = pending.oldest, Instant.now - since > configuration.blockedAfter {
+      return refusal(429, "http.busy", "the queue does not take events at present", retry: true)
+    }
+    if let name = head.header("content-encoding")?.lowercased(), name != "identity",
+      BodyEncoding(contentEncoding: name) == nil
+    {
+      var response = refusal(415, "http.encoding", "this content encoding is not known here")
+      response.headers.append(("Accept-Encoding", "gzip, deflate, zstd"))
+      return response
+    }
+    return nil
+  }
+
+  private func isAuthorized(_ head: HTTPHead, _ expected: [UInt8]) -> Bool {
+    guard let value = head.header("authorization"), value.utf8.count > 6, value.prefix(6).lowercased() == "basic ",
+      let given = Base64.decode(value.utf8.dropFirst(6))
+    else { return false }
+    return Digest.isEqual(given, expected)
+  }
+
+  func grow(_ request: HTTPRequest, by count: Int) -> HTTPResponse? {
+    let size = request.body.count + count
+    guard size > configuration.freeBodyBytes else { return nil }
+    // In steps, so that a long body does not touch the common counter with every read.
+    let wanted = max(size - request.reservedBytes, 0)
+    guard wanted > 0 else { return nil }
+    let step = wanted + (256 << 10)
+    if budget.reserve(step) {
+      request.reservedBytes += step
+      return nil
+    }
+    release(request)
+    return refusal(429, "http.memory", "too much waits for the queue", retry: true)
+  }
+
+  func abandoned(_ request: HTTPRequest) { release(request) }
+
+  private func release(_ request: HTTPRequest) {
+    budget.add(-request.reservedBytes)
+    request.reservedBytes = 0
+  }
+
+  // MARK: The whole request
+
+  func handle(_ request: HTTPRequest) {
+    if request.head.isMethod("GET") || request.head.isMethod("HEAD") {
+      release(request)
+      return request.answer(answerToGet(request.head.path))
+    }
+    do throws(Refusal) {
+      let batch = try makeBatch(request)
+      release(request)
+      guard batch.count > 0 else { return request.answer(accepted) }
+      append(batch, request)
+    } catch {
+      release(request)
+      request.answer(error.response)
+    }
+  }
+
+  private func answerToGet(_ path: String) -> HTTPResponse {
+    switch path {
+    case "/", "/health": HTTPResponse(200, type: "text/plain", text: "ok")
+    default: refusal(404, "http.path", "there is nothing at this path; events are sent by POST or PUT")
+    }
+  }
+
+  private struct Refusal: Error { var response: HTTPResponse }
+
+  private func makeBatch(_ request: HTTPRequest) throws(Refusal) -> RecordBatch {
+    var body = request.takeBody()
+    let encoding = request.head.header("content-encoding").flatMap { BodyEncoding(contentEncoding: $0.lowercased()) }
+    if let encoding, !body.isEmpty {
+      var unpacked = ByteBuffer(capacity: min(configuration.limits.bodyBytes, body.count * 4))
+      do throws(InflateError) {
+        try unpack(body.bytes, encoding, limit: configuration.limits.bodyBytes, into: &unpacked)
+      } catch {
+        if case .tooLarge = error {
+          throw Refusal(response: refusal(413, "http.too-large", "the body \(error)"))
+        }
+        throw Refusal(response: refusal(400, "http.bad-encoding", "the body cannot be unpacked: \(error)"))
+      }
+      swap(&body, &unpacked)
+    }
+    let type = mediaType(request.head.header("content-type") ?? "")
+    let rule = rules[type] ?? (isJSON(type) ? json : other)
+    let context = ContextText.request(request, length: body.count, isDecoded: encoding != nil)
+    let batch = RecordBatch(descriptor: rule.descriptor, context: context)
+    switch rule.cutting {
+    case .whole: if !body.isEmpty { try appendRecord(body.bytes, to: batch) }
+    case .lines: try cutLines(body.bytes, into: batch)
+    case .json:
+      do throws(JSONFault) {
+        try JSONCutter(depthLimit: configuration.jsonDepth).cut(
+          body.bytes, eventLimit: configuration.eventBytes, into: batch)
+      } catch {
+        if error.reason == JSONCutter.tooLarge {
+          throw Refusal(response: refusal(413, "http.event-too-large", tooLargeReason, offset: error.offset))
+        }
+        guard configuration.onParseFailure == .tag else {
+          throw Refusal(
+            response: refusal(
+              400, "http.bad-json", "the body is no valid JSON: \(error.reason)", offset: error.offset))
+        }
+        let whole = RecordBatch(descriptor: rule.descriptor, context: context)
+        try appendRecord(body.bytes, to: whole)
+        return whole
+      }
+    }
+    return batch
+  }
+
+  private var tooLargeReason: String { "an event is larger than \(configuration.eventBytes) bytes" }
+
+  private func appendRecord(_ bytes: UnsafeRawBufferPointer, to batch: RecordBatch) throws(Refusal) {
+    guard bytes.count <= configuration.eventBytes else {
+      throw Refusal(response: refusal(413, "http.event-too-large", tooLargeReason))
+    }
+    batch.append(bytes)
+  }
+
+  private func cutLines(_ bytes: UnsafeRawBufferPointer, into batch: RecordBatch) throws(Refusal) {
+    var start = 0
+    while start < bytes.count {
+      let end = lineEnd(bytes, from: start) ?? bytes.count
+      try appendRecord(UnsafeRawBufferPointer(rebasing: bytes[start..<end]), to: batch)
+      start = end + 1
+    }
+  }
+
+  private func append(_ batch: RecordBatch, _ request: HTTPRequest) {
+    let bytes = batch.byteCount
+    let count = batch.count
+    budget.add(bytes)
+    let ticket = pending.add()
+    sink.append(batch) { [self] result in
+      budget.add(-bytes)
+      pending.remove(ticket)
+      switch result {
+      case .success:
+        metrics.events.add(count)
+        metrics.bytes.add(bytes)
+        metrics.batches.add()
+        request.answer(accepted)
+      case .failure(.closed):
+        request.answer(refusal(503, "http.stopping", "the queue is closing", retry: true, closes: true))
+      case .failure(.tooLarge(let limit)):
+        request.answer(refusal(413, "http.too-large", "the queue takes at most \(limit) bytes at a time"))
+      }
+    }
+  }
+
+  // MARK: Answers
+
+  private var accepted: HTTPResponse {
+    guard configuration.responseCode != 204 else { return HTTPResponse(204, headers: configuration.responseHeaders) }
+    var headers = configuration.responseHeaders.filter { $0.name.lowercased() != "content-type" }
+    headers.append(("Content-Type", "text/plain"))
+    return HTTPResponse(configuration.responseCode, headers: headers, body: Array("ok".utf8))
+  }
+
+  /// `{"error":{"status":400,"code":"http.bad-json","reason":"…","offset":17}}`
+  private func refusal(
+    _ status: Int, _ code: String, _ reason: String, offset: Int? = nil, retry: Bool = false, closes: Bool = false
+  ) -> HTTPResponse {
+    metrics.errors.add()
+    var out = ByteBuffer(capacity: 256)
+    out.append("{\"error\":{\"status\":")
+    out.append(decimal: status)
+    out.append(",\"code\":")
+    appendJSON(code, to: &out)
+    out.append(",\"reason\":")
+    appendJSON(reason, to: &out)
+    if let offset {
+      out.append(",\"offset\":")
+      out.append(decimal: offset)
+    }
+    out.append("}}")
+    var response = HTTPResponse(status, headers: [("Content-Type", "application/json")], body: out.array())
+    if retry { response.headers.append(("Retry-After", String(max(1, configuration.retryAfter.ns / 1_000_000_000)))) }
+    response.closes = closes
+    return response
+  }
+
+  func answer(to failure: HTTPFailure, peer: PeerAddress) -> HTTPResponse {
+    Log.warn(
+      "http.refused", "A request was refused.",
+      ["peer": "\(peer)", "status": .number(failure.status), "reason": Log.foreign(failure.reason)])
+    return refusal(failure.status, "http.request", failure.reason)
+  }
+
+  func closed(_ connection: HTTPServerConnection, _ reason: CloseReason) {
+    connections.remove(connection)
+    guard case .tls(let text) = reason else { return }
+    metrics.errors.add()
+    Log.warn("net.tls", "A connection was closed: TLS failed.", ["peer": "\(connection.peer)", "reason": Log.foreign(text)])
+  }
+}

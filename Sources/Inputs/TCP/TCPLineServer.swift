@@ -1,0 +1,98 @@
+//  The `tcp` input's engine: lines of a byte stream become records.
+//
+//  There is no acknowledgement, so what has been read can only be kept or lost: reading stops while the queue has no
+//  room, and TCP holds the sender back. A connection always has one batch under way, whatever the others hold.
+
+internal import Diagnostics
+public import Net
+public import Records
+
+/// The options of the `tcp` input that the engine needs; initial values are the defaults.
+public struct TCPLineConfiguration: Sendable {
+  public var listener: ListenerConfiguration
+  /// What ends a line; not empty.
+  public var delimiter: [UInt8] = [10]
+  /// Also drop a carriage return in front of the delimiter. Off, as in Logstash's `line` codec.
+  public var dropsCarriageReturn = false
+  /// Longer lines are read past and not kept.
+  public var eventBytes = 64 << 20
+  /// Payload bytes of one connection that may wait for the queue.
+  public var inFlightBytes = 2 << 20
+  /// The first line of every connection is a PROXY header, version 1.
+  public var proxyProtocol = false
+  /// Silence after which a connection is closed; nil for never.
+  public var idleTimeout: Duration?
+
+  public init(host: String = "0.0.0.0", port: Int) { listener = ListenerConfiguration(host: host, port: port) }
+}
+
+/// A listening TCP input. `init` binds; `start` takes connections.
+public final class TCPLineServer: Sendable {
+  public let configuration: TCPLineConfiguration
+  public let metrics = InputMetrics()
+  public let listener: Listener
+  private let queues: IOQueues
+  private let connections = ConnectionRegistry<TCPLineConnection>()
+
+  public init(
+    _ configuration: TCPLineConfiguration, queues: IOQueues, sink: any RecordSink, descriptor: RecordDescriptor,
+    budget: InFlightBudget, onOversized: @escaping OversizedHandler
+  ) throws(ListenError) {
+    self.configuration = configuration
+    self.queues = queues
+    let shared = TCPLineShared(
+      configuration: configuration, sink: sink, descriptor: descriptor, budget: budget, metrics: metrics,
+      onOversized: onOversized)
+    let connections = self.connections
+    listener = try Listener(configuration.listener, queues: queues) { connection in
+      let handler = TCPLineConnection(connection, shared) { connections.remove($0) }
+      connections.add(handler)
+      return handler
+    }
+  }
+
+  public var port: Int { listener.port }
+  public var connectionCount: Int { connections.count }
+
+  public func start() { listener.start() }
+
+  /// Stops listening and reading; the rest of each unfinished line becomes a record whose context says so.
+  ///
+  /// - Parameter completion: Called once when all that was read is kept, or after `limit`.
+  public func stop(within limit: Duration, completion: @escaping @Sendable () -> Void) {
+    let connections = self.connections
+    let queues = self.queues
+    listener.stop {
+      queues.onEach { queue in
+        for one in connections.all where one.queue === queue { one.stop() }
+      } completion: {
+        connections.whenEmpty(completion)
+        queues.all[0].async(after: limit) {
+          for one in connections.all { one.queue.async { one.abort() } }
+        }
+      }
+    }
+  }
+}
+
+/// What all connections of a server share; never written after `init`.
+final class TCPLineShared: Sendable {
+  let configuration: TCPLineConfiguration
+  let sink: any RecordSink
+  let descriptor: RecordDescriptor
+  let budget: InFlightBudget
+  let metrics: InputMetrics
+  let onOversized: OversizedHandler
+
+  init(
+    configuration: TCPLineConfiguration, sink: any RecordSink, descriptor: RecordDescriptor, budget: InFlightBudget,
+    metrics: InputMetrics, onOversized: @escaping OversizedHandler
+  ) {
+    self.configuration = configuration
+    self.sink = sink
+    self.descriptor = descriptor
+    self.budget = budget
+    self.metrics = metrics
+    self.onOversized = onOversized
+  }
+}
