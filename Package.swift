@@ -82,7 +82,7 @@ let package = Package(
       path: "Tests/Support", swiftSettings: settings),
     tests("Diagnostics", ["Diagnostics"]),
     tests("Patterns", ["Patterns", "Diagnostics"]),
-    tests("Events", ["Events", "Diagnostics"]),
+    tests("Events", ["Events", "Patterns", "Pipeline", "Diagnostics"]),
     tests("Codecs", ["Codecs", "Diagnostics"]),
     tests("Config", ["Config", "CommandLine", "Diagnostics"]),
     tests("Net", ["Net", "Diagnostics"]),

@@ -1,5 +1,7 @@
 //  Durations and byte counts: a number with its unit, or a bare number where the option says which unit it has.
 
+internal import Diagnostics
+
 extension Duration: OptionValue {
   public static var typeName: String { "duration" }
   public static var schema: OptionSchema { .oneOf([.integer, .text]) }
@@ -10,64 +12,29 @@ extension Duration: OptionValue {
       context.unit.map { "a duration such as 50ms or 5s, or a number of \($0.rawValue)" }
       ?? "a duration such as 50ms or 5s"
     guard let text = context.text(node, expected: expected) else { return nil }
-    let (number, unit) = numberAndUnit(text)
-    if unit.isEmpty, context.unit == nil, isNumber(number, fraction: true) {
-      return context.refuse(node, expected: expected, hint: "the unit is missing: \(number)s")
-    }
-    let factor = unit.isEmpty ? context.unit.flatMap { nanosecondsPer($0) } : nanosecondsPer(name: unit)
-    guard let factor, isNumber(number, fraction: true), !number.hasPrefix("-"), let value = Double(number) else {
-      return context.refuse(node, expected: expected)
-    }
-    // Whole numbers stay exact; a century is enough for every option and far from any overflow.
-    let limit: Int64 = 3_155_760_000_000_000_000
-    if let whole = Int64(number) {
-      let (product, overflow) = whole.multipliedReportingOverflow(by: factor)
-      guard !overflow, product <= limit else { return context.refuse(node, expected: "at most 100 years") }
-      return .nanoseconds(product)
-    }
-    let product = value * Double(factor)
-    guard product <= Double(limit) else { return context.refuse(node, expected: "at most 100 years") }
-    return .nanoseconds(Int64(product.rounded()))
-  }
-
-  public var optionText: String? {
-    let (seconds, attoseconds) = components
-    let nanoseconds = attoseconds / 1_000_000_000
-    if nanoseconds != 0 {
-      if nanoseconds % 1_000_000 == 0 { return "\(seconds * 1000 + nanoseconds / 1_000_000)ms" }
-      if nanoseconds % 1000 == 0, abs(seconds) < 1_000_000 { return "\(seconds * 1_000_000 + nanoseconds / 1000)us" }
-      return abs(seconds) < 1_000_000 ? "\(seconds * 1_000_000_000 + nanoseconds)ns" : "\(seconds)s"
-    }
-    if seconds != 0 {
-      for (factor, unit) in [(86_400, "d"), (3600, "h"), (60, "m")] as [(Int64, String)] where seconds % factor == 0 {
-        return "\(seconds / factor)\(unit)"
+    do throws(TextFailure) {
+      return try Duration(text: text, bareUnit: context.unit.flatMap { duration(of: $0) })
+    } catch {
+      switch error {
+      case .tooLong: return context.refuse(node, expected: "at most 100 years")
+      case .noDuration:
+        let isBare = context.unit == nil && isNumber(text, fraction: true)
+        return context.refuse(node, expected: expected, hint: isBare ? "the unit is missing: \(text)s" : nil)
       }
     }
-    return "\(seconds)s"
   }
 
-  private static func nanosecondsPer(_ unit: OptionUnit) -> Int64? {
-    switch unit {
-    case .nanoseconds: 1
-    case .microseconds: 1000
-    case .milliseconds: 1_000_000
-    case .seconds: 1_000_000_000
-    case .minutes: 60_000_000_000
-    case .hours: 3_600_000_000_000
-    case .days: 86_400_000_000_000
-    default: nil
-    }
-  }
+  public var optionText: String? { text }
 
-  private static func nanosecondsPer(name unit: String) -> Int64? {
+  private static func duration(of unit: OptionUnit) -> Duration? {
     switch unit {
-    case "ns", "nanos": 1
-    case "us", "µs", "micros": 1000
-    case "ms": 1_000_000
-    case "s": 1_000_000_000
-    case "m", "min": 60_000_000_000
-    case "h": 3_600_000_000_000
-    case "d": 86_400_000_000_000
+    case .nanoseconds: .nanoseconds(1)
+    case .microseconds: .microseconds(1)
+    case .milliseconds: .milliseconds(1)
+    case .seconds: .seconds(1)
+    case .minutes: .seconds(60)
+    case .hours: .seconds(3600)
+    case .days: .seconds(86_400)
     default: nil
     }
   }

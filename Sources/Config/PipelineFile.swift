@@ -52,6 +52,11 @@ public struct ConditionText: Sendable {
   public var node: YAMLNode
 
   public var position: SourcePosition { node.position }
+
+  public init(text: String, node: YAMLNode) {
+    self.text = text
+    self.node = node
+  }
 }
 
 /// A plugin or a branch.

@@ -3,7 +3,7 @@
 
 package import Config
 package import Diagnostics
-package import Events
+internal import Events
 package import PluginKit
 package import Records
 

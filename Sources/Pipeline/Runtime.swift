@@ -12,7 +12,6 @@ package import PluginKit
 package import Queue
 internal import Records
 internal import Synchronization
-internal import CSystem
 
 /// An output in its place.
 package final class OutputStep: Sendable {
@@ -104,38 +103,6 @@ package final class PipelineRuntime: Sendable {
     let ended = threads.wait(until: min(deadline, Instant.now + .seconds(5))) { $0.running == 0 ? true : nil }
     for step in outputs { step.output.stop(deadline: deadline) }
     if ended == nil { _ = threads.wait(until: Instant.now + .seconds(2)) { $0.running == 0 ? true : nil } }
-  }
-}
-
-/// Starts a detached thread with a name and a stack for deep documents.
-package func startThread(_ name: String, _ body: @escaping @Sendable () -> Void) {
-  final class Box {
-    let name: String
-    let body: @Sendable () -> Void
-    init(_ name: String, _ body: @escaping @Sendable () -> Void) {
-      self.name = name
-      self.body = body
-    }
-  }
-  var thread = pthread_t()
-  var attributes = pthread_attr_t()
-  pthread_attr_init(&attributes)
-  pthread_attr_setdetachstate(&attributes, CInt(PTHREAD_CREATE_DETACHED))
-  pthread_attr_setstacksize(&attributes, 8 << 20)
-  let box = Unmanaged.passRetained(Box(name, body))
-  let result = pthread_create(
-    &thread, &attributes,
-    { argument in
-      guard let argument else { return nil }
-      let box = Unmanaged<Box>.fromOpaque(argument).takeRetainedValue()
-      sys_name_thread(box.name)
-      box.body()
-      return nil
-    }, box.toOpaque())
-  pthread_attr_destroy(&attributes)
-  if result != 0 {
-    box.release()
-    Log.error("daemon.no-thread", "The system gives no more threads.", ["name": .text(name), "code": .number(Int(result))])
   }
 }
 

@@ -23,6 +23,8 @@ public protocol Input: AnyObject, Sendable {
   /// Stops listening, lets what is under way finish until `deadline`, closes connections.
   func stop(deadline: Instant)
   var statistics: InputStatistics { get }
+  /// How its payloads become events, for `sluice try --input` and tests of pipelines.
+  var description: RecordDescription { get }
 }
 
 public struct InputPort: Hashable, Sendable {

@@ -3,6 +3,7 @@
 import Diagnostics
 import Events
 import Patterns
+import Pipeline
 import TestSupport
 import Testing
 

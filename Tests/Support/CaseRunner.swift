@@ -148,7 +148,7 @@ public struct CaseRunner {
       var text = value.string ?? ""
       if let folder { text = replace("{{files}}", in: text, with: folder) }
       if text.hasPrefix("../geoip/"), let shared = Fixtures.shared { text = shared + "/fixtures/" + text.dropFirst(3) }
-      return YAMLNode(.scalar(text), place, isQuoted: true)
+      return YAMLNode(.scalar(text), place, style: .doubleQuoted)
     default: return YAMLNode(.scalar(value.json), place)
     }
   }

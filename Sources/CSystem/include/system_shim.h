@@ -25,3 +25,5 @@ int sys_exit_status(int status);
 int sys_raise_open_files(void);
 /// CPU time of this process in nanoseconds, user and system together.
 int64_t sys_cpu_ns(void);
+/// Starts a detached thread with a name (at most 15 bytes) and a stack; 0, or an error number.
+int sys_start_thread(const char *name, size_t stack_bytes, void (*body)(void *), void *context);

@@ -1,0 +1,113 @@
+//  What a command line names, read: settings, pipeline files, and the folders that go with them.
+
+package import Config
+package import Diagnostics
+internal import Glibc
+package import Pipeline
+package import PluginKit
+
+/// What the options of `run`, `check`, `try` and `test` say.
+package struct LaunchOptions: Sendable {
+  package var configFile: String?
+  package var pipelines: [String] = []
+  package var dataFolder: String?
+  package var assignments: [String] = []
+  package init() {}
+}
+
+/// Settings and pipeline files.
+package struct Configuration: Sendable {
+  package let settings: Settings
+  package let files: [PipelineFile]
+  package let variables: VariableSource
+  package let configFolder: String
+  package let dataFolder: String
+
+  /// True when systemd started this process as a service.
+  package static let isSystemdService = getenv("NOTIFY_SOCKET") != nil
+
+  /// Reads everything; problems are reported at their places.
+  ///
+  /// - Parameter opensFiles: False for a pure check: secrets in files stay unresolved.
+  package static func load(_ options: LaunchOptions, opensFiles: Bool, problems: Problems) -> Configuration {
+    let variables = VariableSource.process(opensFiles: opensFiles)
+    let path = options.configFile ?? DaemonSettings.defaultFile(systemd: isSystemdService)
+    // The default file may be missing; one that was named must be there.
+    let file =
+      options.configFile != nil || access(path, F_OK) == 0 ? YAML.load(path, problems: problems) : nil
+    var assignments = options.assignments
+    if let data = options.dataFolder { assignments.append("path.data=\(data)") }
+    let settings = Settings(
+      file: file, variables: variables, assignments: assignments, systemd: isSystemdService, problems: problems)
+    let named = options.pipelines.isEmpty ? [settings.daemon.pathPipelines.text] : options.pipelines
+    let files = pipelinePaths(named, problems).compactMap {
+      PipelineFile.load($0, variables: variables, problems: problems)
+    }
+    PipelineFile.checkIDs(of: files, problems: problems)
+    return Configuration(
+      settings: settings, files: files, variables: variables, configFolder: folder(of: path),
+      dataFolder: settings.daemon.pathData.text)
+  }
+
+  private static func pipelinePaths(_ named: [String], _ problems: Problems) -> [String] {
+    named.flatMap { path -> [String] in
+      do {
+        guard isFolder(path) else { return [path] }
+        let found = try pipelineFiles(in: path)
+        if found.isEmpty {
+          problems.error(SourcePosition(file: path), "no pipeline (*.yml) is in this folder", code: "config.no-pipeline")
+        }
+        return found
+      } catch {
+        problems.error(SourcePosition(file: path), "cannot be read: \(error.reason)", code: "config.unreadable")
+        return []
+      }
+    }
+  }
+
+  /// What plugins of a pipeline file may use.
+  package func services(for file: PipelineFile, resolves: Bool) -> Services {
+    Services(
+      resolves: resolves, folder: Configuration.folder(of: file.path), dataFolder: dataFolder,
+      configFolder: configFolder)
+  }
+
+  /// Compiles every pipeline for checking or trying; nothing is opened but what plugins resolve.
+  package func compile(resolves: Bool, parts: PipelineParts = .all, problems: Problems) -> [CompiledPipeline] {
+    files.compactMap { file in
+      CompiledPipeline.compile(
+        file, settings: settings.pipeline(file, problems: problems),
+        environment: CompileEnvironment(
+          registry: .all, services: services(for: file, resolves: resolves), variables: variables),
+        parts: parts, problems: problems)
+    }
+  }
+
+  package static func folder(of path: String) -> String {
+    guard let slash = path.lastIndex(of: "/") else { return "." }
+    return slash == path.startIndex ? "/" : String(path[..<slash])
+  }
+
+  package static func isFolder(_ path: String) -> Bool {
+    var info = stat()
+    return stat(path, &info) == 0 && info.st_mode & S_IFMT == S_IFDIR
+  }
+}
+
+/// Two inputs of one run on the same port are an error that names both places.
+package func checkPorts(of pipelines: [CompiledPipeline], problems: Problems) {
+  var taken: [Int: (position: SourcePosition, host: String)] = [:]
+  for pipeline in pipelines {
+    for input in pipeline.inputs {
+      for port in input.input.ports where port.port != 0 {
+        if let other = taken[port.port], other.host == port.host || other.host == "0.0.0.0" || port.host == "0.0.0.0" {
+          problems.error(
+            input.position, "port \(port.port) is taken", code: "config.duplicate-port",
+            hint: "the other input is at \(other.position)")
+        } else {
+          taken[port.port] = (input.position, port.host)
+        }
+      }
+    }
+  }
+}
