@@ -1,6 +1,7 @@
 #include "system_shim.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -115,6 +116,8 @@ int sys_notify(const char *path, const void *bytes, size_t count) {
   close(fd);
   errno = code;
   return sent < 0 ? -1 : 0;
+}
+
 void sys_keep_freed_memory(int bytes) {
   mallopt(M_MMAP_THRESHOLD, bytes);
   mallopt(M_TRIM_THRESHOLD, bytes);
