@@ -124,7 +124,7 @@ struct UserAgentParser: ~Copyable {
       let (start, end) = (scratch.start(of: number), scratch.end(of: number))
       if start >= 0, end > start, end <= text.count { out.append(UnsafeRawBufferPointer(rebasing: text[start..<end])) }
     }
-    func put(_ part: UserAgentParts.Part, _ template: Template?, else number: Int, trimmed: Bool = false) -> Bool {
+    func put(_ part: UserAgentParts.Part, _ template: ReplacementTemplate?, else number: Int, trimmed: Bool = false) -> Bool {
       parts.set(part, trimmed: trimmed) { out in
         guard let template else { return group(number, &out) }
         for piece in template.pieces {

@@ -37,9 +37,9 @@ public final class UserAgentRules: @unchecked Sendable {  // unchecked: `compile
     var expression = ""
     var ignoresCase = false
     /// `family_replacement`, `os_replacement` or `device_replacement`.
-    var name: Template?
+    var name: ReplacementTemplate?
     /// Of versions 1 to 4; of a device, brand and model.
-    var parts: (Template?, Template?, Template?, Template?) = (nil, nil, nil, nil)
+    var parts: (ReplacementTemplate?, ReplacementTemplate?, ReplacementTemplate?, ReplacementTemplate?) = (nil, nil, nil, nil)
   }
 
   public let path: String
@@ -154,7 +154,7 @@ final class CompiledRule: Sendable {
 }
 
 /// A replacement text, cut at its `$1` … `$9`.
-struct Template {
+struct ReplacementTemplate {
   /// Literal bytes and the number of the group behind them; 0 for none.
   var pieces: [(literal: [UInt8], group: Int)] = []
 
@@ -250,11 +250,11 @@ private struct RuleFileReader {
     case "regex_flag":
       guard value == [UInt8(ascii: "i")] else { return false }
       rule.ignoresCase = true
-    case "family_replacement", "os_replacement", "device_replacement": rule.name = Template(value)
-    case "v1_replacement", "os_v1_replacement", "brand_replacement": rule.parts.0 = Template(value)
-    case "v2_replacement", "os_v2_replacement", "model_replacement": rule.parts.1 = Template(value)
-    case "v3_replacement", "os_v3_replacement": rule.parts.2 = Template(value)
-    case "v4_replacement", "os_v4_replacement": rule.parts.3 = Template(value)
+    case "family_replacement", "os_replacement", "device_replacement": rule.name = ReplacementTemplate(value)
+    case "v1_replacement", "os_v1_replacement", "brand_replacement": rule.parts.0 = ReplacementTemplate(value)
+    case "v2_replacement", "os_v2_replacement", "model_replacement": rule.parts.1 = ReplacementTemplate(value)
+    case "v3_replacement", "os_v3_replacement": rule.parts.2 = ReplacementTemplate(value)
+    case "v4_replacement", "os_v4_replacement": rule.parts.3 = ReplacementTemplate(value)
     default: break  // a key of later versions
     }
     return true
