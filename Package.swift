@@ -68,7 +68,7 @@ let package = Package(
     // Wiring, signals, shutdown; the only module that names every plugin.
     library(
       "Daemon",
-      ["Inputs", "Filters", "Outputs", "Pipeline", "Queue", "Records", "Monitoring", "Net", "PluginKit", "Config", "Events",
+      ["Inputs", "Filters", "Outputs", "Pipeline", "Queue", "Codecs", "Patterns", "Records", "Monitoring", "Net", "PluginKit", "Config", "Events",
         "Diagnostics", "CSystem"]),
     // Commands declared as data: parsing, help, completions.
     library("CommandLine", ["Diagnostics"]),

@@ -6,6 +6,5 @@ internal import Daemon
 let program = Program(
   name: "sluice", version: Version.text, summary: "A log-ingestion daemon: Beats, HTTP and TCP in, Elasticsearch out",
   commands: [
-    runCommand, checkCommand, tryCommand, testCommand, queueDumpCommand,
-  ],
-  groups: ["queue": "Look into the queue on disk"])
+    runCommand, checkCommand, tryCommand, testCommand,
+  ])

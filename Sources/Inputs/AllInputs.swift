@@ -1,0 +1,9 @@
+//  Every input of this module, in order of name.
+
+public import PluginKit
+
+public let allInputs: [InputKind] = [
+  InputKind(BeatsInput.self),
+  InputKind(HTTPInput.self),
+  InputKind(TCPInput.self),
+]

@@ -1,0 +1,164 @@
+//  What the network inputs have in common: options, the threads and the memory budget that they share, and how an event
+//  above the limit becomes a dead letter.
+
+internal import Config
+internal import Diagnostics
+internal import Events
+internal import Glibc
+public import Net
+internal import PluginKit
+internal import Records
+
+/// Shared by every input of the process: the I/O queues, and the budget of undelivered payload bytes.
+public enum NetworkInputs {
+  public static let queues = IOQueues()
+  public static let budget = InFlightBudget()
+}
+
+/// Options of every network input.
+struct ListenSettings: PluginSettings {
+  var host = "0.0.0.0"
+  var type: String?
+  var tags: [String] = []
+  var addField: OrderedMap<String, [String]> = [:]
+  var maxEventSize: ByteCount = .mib(64)
+  var certificate: FilePath?
+  var key: FilePath?
+  var passphrase: Secret?
+  var authorities: [FilePath] = []
+  var clientAuthentication = ClientAuthentication.none
+  var sslEnabled: Bool?
+
+  enum ClientAuthentication: String, OptionEnum { case none, optional, required }
+
+  static let options: [Option<ListenSettings>] = [
+    .option("host", \.host, "The address to listen on."),
+    .option("type", \.type, "Sets the field `type` of events that have none."),
+    .option("tags", \.tags, "Tags of every event."),
+    .option("add_field", \.addField, "Fields of every event."),
+    .option("max_event_bytes", \.maxEventSize, "The largest event; of a larger one its head becomes a dead letter."),
+    .option("ssl_enabled", \.sslEnabled, "Whether the input speaks TLS.", defaultText: "true with ssl_certificate"),
+    .option("ssl_certificate", \.certificate, "The certificate, PEM; turns TLS on."),
+    .option("ssl_key", \.key, "The certificate's key, PEM."),
+    .option("ssl_key_passphrase", \.passphrase, "The passphrase of the key."),
+    .option("ssl_certificate_authorities", \.authorities, "Authorities of client certificates, PEM."),
+    .option("ssl_client_authentication", \.clientAuthentication, "Whether clients show a certificate."),
+  ]
+
+  func listener(port: Int, _ context: InputContext) throws -> ListenerConfiguration {
+    var listener = ListenerConfiguration(host: host, port: port)
+    guard sslEnabled ?? (certificate != nil) else { return listener }
+    guard let certificate, let key else {
+      throw BuildFailure(nil, "TLS needs 'ssl_certificate' and 'ssl_key'", code: "config.missing-option")
+    }
+    guard context.services.resolves else { return listener }
+    var tls = TLSConfiguration(
+      certificate: context.services.path(certificate.text), key: context.services.path(key.text))
+    tls.keyPassphrase = passphrase?.revealed
+    tls.authorities = authorities.map { context.services.path($0.text) }
+    tls.clientAuthentication = TLSClientAuthentication(rawValue: clientAuthentication.rawValue) ?? .none
+    do {
+      listener.tls = try TLSServerContext(tls)
+    } catch {
+      throw BuildFailure("ssl_certificate", "\(error)")
+    }
+    return listener
+  }
+
+  func description(_ input: String, codec: String, _ context: InputContext) -> RecordDescription {
+    RecordDescription(
+      input: input, inputID: context.stepID, codec: codec, ecs: context.ecs, type: type, tags: tags,
+      addField: addField.entries.map { RecordDescription.AddedField(name: $0.key, values: $0.value) })
+  }
+}
+
+/// Keeps the head of an event above the limit; the acknowledgement of what it came with waits for that.
+func oversizedHandler(_ input: String, _ context: InputContext) -> OversizedHandler {
+  let letters = context.deadLetters
+  let id = context.stepID
+  return { event, completion in
+    Log.warn(
+      "input.oversized", "An event above max_event_bytes was not taken; its head became a dead letter.",
+      [
+        "input": .text(id), "peer": .text(event.peer), "bytes": .number(event.sizeBytes),
+        "limit_bytes": .number(event.limitBytes),
+      ])
+    let reason = DeadLetterReason(
+      stage: "input", type: "oversized",
+      message: "the event of \(event.sizeBytes) bytes is above max_event_bytes (\(event.limitBytes))")
+    event.head.withUnsafeBytes { head in
+      let source = HeadRecord(head)
+      _ = letters.write(reason, source: source, record: 0, document: UnsafeRawBufferPointer(start: nil, count: 0))
+    }
+    _ = letters.sync()
+    completion()
+  }
+}
+
+/// The head of an oversized event, as the record of its dead letter.
+private final class HeadRecord: SourceRecords {
+  private let head: [UInt8]
+  private let arrival = WallClock.ns
+  init(_ head: UnsafeRawBufferPointer) { self.head = Array(head) }
+  func appendID(_ record: Int, to out: inout ByteBuffer) {}
+  func withPayload(_ record: Int, _ body: (UnsafeRawBufferPointer) -> Void) { head.withUnsafeBytes(body) }
+  func arrivalNs(_ record: Int) -> Int64 { arrival }
+  func isRecovered(_ record: Int) -> Bool { false }
+}
+
+/// Waits until a server has stopped.
+func awaitStop(_ deadline: Instant, _ stop: (Duration, @escaping @Sendable () -> Void) -> Void) {
+  let gate = Gate(false)
+  stop(max(.milliseconds(1), deadline - Instant.now)) { gate.update { $0 = true } }
+  _ = gate.wait(until: deadline + .seconds(1)) { $0 ? true : nil }
+}
+
+/// An input around one of the servers: made when it starts, since making it binds the port.
+final class ServerInput<Server: Sendable>: Input {
+  let ports: [InputPort]
+  let description: RecordDescription
+  private let make: @Sendable () throws -> Server
+  private let begin: @Sendable (Server) -> Void
+  private let end: @Sendable (Server, Duration, @escaping @Sendable () -> Void) -> Void
+  private let figures: @Sendable (Server) -> InputStatistics
+  private let server = Lock<Server?>(nil)
+
+  init(
+    port: InputPort, description: RecordDescription, make: @escaping @Sendable () throws -> Server,
+    begin: @escaping @Sendable (Server) -> Void,
+    end: @escaping @Sendable (Server, Duration, @escaping @Sendable () -> Void) -> Void,
+    figures: @escaping @Sendable (Server) -> InputStatistics
+  ) {
+    ports = [port]
+    self.description = description
+    self.make = make
+    self.begin = begin
+    self.end = end
+    self.figures = figures
+  }
+
+  func start() throws {
+    let made = try make()
+    server.withLock { $0 = made }
+    begin(made)
+  }
+
+  func stop(deadline: Instant) {
+    guard let server = server.withLock({ $0 }) else { return }
+    awaitStop(deadline) { end(server, $0, $1) }
+  }
+
+  var statistics: InputStatistics { server.withLock { $0 }.map(figures) ?? InputStatistics() }
+}
+
+func inputStatistics(_ metrics: InputMetrics, _ listener: Listener) -> InputStatistics {
+  var result = InputStatistics()
+  result.events = metrics.events.value
+  result.bytes = metrics.bytes.value
+  result.errors = metrics.errors.value
+  result.connections = listener.current.value
+  result.peakConnections = listener.peak.value
+  result.rejected = listener.refused.value
+  result.boundPort = listener.port
+  return result
+}

@@ -1,0 +1,8 @@
+//  Every output of this module, in order of name.
+
+public import PluginKit
+
+public let allOutputs: [OutputKind] = [
+  OutputKind(FileOutput.self),
+  OutputKind(Stdout.self),
+]

@@ -1,0 +1,56 @@
+//  The `stdout` output: a JSON object a line on standard output, for looking at a pipeline.
+
+internal import Config
+internal import Diagnostics
+internal import Events
+internal import Glibc
+internal import PluginKit
+
+struct Stdout: OutputPlugin {
+  static let manual = Manual(name: "stdout", summary: "Prints events on standard output, one JSON object a line.")
+
+  struct Settings: PluginSettings {
+    static let options: [Option<Settings>] = []
+  }
+
+  static func make(_ settings: Settings, _ context: OutputContext) throws -> any Output { Printer() }
+
+  private final class Printer: Output {
+    private let buffer = Lock(ByteBufferBox())
+    private let events = Counter()
+
+    func start() throws {}
+    func stop(deadline: Instant) {}
+
+    func write(_ batch: OutputBatch) {
+      buffer.withLock { box in
+        box.bytes.removeAll()
+        for i in batch.selection {
+          batch.events[i].appendJSON(to: &box.bytes)
+          box.bytes.append(10)
+        }
+        var done = 0
+        while done < box.bytes.count {
+          let n = Glibc.write(1, box.bytes.pointer + done, box.bytes.count - done)
+          if n < 0, errno == EINTR { continue }
+          // A closed standard output has nobody to tell; the events count as shown.
+          if n <= 0 { break }
+          done += n
+        }
+      }
+      events.add(batch.selection.count)
+    }
+
+    var statistics: OutputStatistics {
+      var result = OutputStatistics()
+      result.eventsIn = events.value
+      result.eventsOut = events.value
+      return result
+    }
+  }
+}
+
+/// A buffer that a lock can hold.
+final class ByteBufferBox {
+  var bytes = ByteBuffer(capacity: 1 << 16)
+}
