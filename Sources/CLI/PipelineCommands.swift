@@ -7,30 +7,28 @@ internal import Glibc
 internal import Pipeline
 
 /// Options that every command on pipelines has.
-struct LaunchArguments: CommandSettings {
-  var config: String?
-  var pipelines: [String] = []
-  var data: String?
-  var set: [String] = []
+protocol LaunchArguments: CommandSettings {
+  var config: String? { get set }
+  var pipelines: [String] { get set }
+  var data: String? { get set }
+  var set: [String] { get set }
+}
 
-  static let arguments: [Argument<LaunchArguments>] = arguments(of: \.self)
-
-  static func arguments<Outer>(
-    of path: WritableKeyPath<Outer, LaunchArguments> & Sendable
-  ) -> [Argument<Outer>] {
+extension LaunchArguments {
+  static var launchArguments: [Argument<Self>] {
     [
       .option(
-        "-c, --config", path.appending(path: \LaunchArguments.config), "FILE", "The settings file.",
+        "-c, --config", \.config, "FILE", "The settings file.",
         defaultText: "./config/sluice.yml, or /etc/sluice/sluice.yml under systemd", completion: .files),
       .option(
-        "-p, --pipelines", path.appending(path: \LaunchArguments.pipelines), "PATH",
-        "A pipeline file or a folder of them; may be given more than once.", defaultText: "path.pipelines of the settings",
-        completion: .files),
+        "-p, --pipelines", \.pipelines, "PATH",
+        "A pipeline file or a folder of them; may be given more than once.",
+        defaultText: "path.pipelines of the settings", completion: .files),
       .option(
-        "--data", path.appending(path: \LaunchArguments.data), "FOLDER", "Where queue and dead letters lie.",
-        defaultText: "path.data of the settings", completion: .folders),
+        "--data", \.data, "FOLDER", "Where queue and dead letters lie.", defaultText: "path.data of the settings",
+        completion: .folders),
       .option(
-        "--set", path.appending(path: \LaunchArguments.set), "KEY=VALUE",
+        "--set", \.set, "KEY=VALUE",
         "A setting that beats file and environment; may be given more than once."),
     ]
   }
@@ -47,20 +45,31 @@ struct LaunchArguments: CommandSettings {
 
 // MARK: run
 
+struct RunArguments: LaunchArguments {
+  var config: String?
+  var pipelines: [String] = []
+  var data: String?
+  var set: [String] = []
+  static let arguments: [Argument<RunArguments>] = launchArguments
+}
+
 let runCommand = Command(
   "run", "Run the daemon in the foreground",
   details: "TERM and INT stop it: inputs close, what is in flight is finished, the rest stays on disk."
-) { (settings: LaunchArguments) -> Int32 in
+) { (settings: RunArguments) -> Int32 in
   runDaemon(settings.options)
 }
 
 // MARK: check
 
-struct CheckArguments: CommandSettings {
-  var launch = LaunchArguments()
+struct CheckArguments: LaunchArguments {
+  var config: String?
+  var pipelines: [String] = []
+  var data: String?
+  var set: [String] = []
   var resolve = false
   static let arguments: [Argument<CheckArguments>] =
-    LaunchArguments.arguments(of: \CheckArguments.launch) + [
+    launchArguments + [
       .flag("--resolve", \.resolve, "Also open files and resolve names.")
     ]
 }
@@ -70,7 +79,7 @@ let checkCommand = Command(
   details: "Every problem is printed with its place: FILE:LINE:COLUMN: error: TEXT [code]."
 ) { (settings: CheckArguments) -> Int32 in
   let problems = Problems()
-  let configuration = Configuration.load(settings.launch.options, opensFiles: settings.resolve, problems: problems)
+  let configuration = Configuration.load(settings.options, opensFiles: settings.resolve, problems: problems)
   let compiled = configuration.compile(resolves: settings.resolve, problems: problems)
   checkPorts(of: compiled, problems: problems)
   for problem in problems.sorted { print(problem) }
@@ -82,13 +91,16 @@ let checkCommand = Command(
 
 // MARK: try
 
-struct TryArguments: CommandSettings {
-  var launch = LaunchArguments()
+struct TryArguments: LaunchArguments {
+  var config: String?
+  var pipelines: [String] = []
+  var data: String?
+  var set: [String] = []
   var input: String?
   var plain = false
   var metadata = false
   static let arguments: [Argument<TryArguments>] =
-    LaunchArguments.arguments(of: \TryArguments.launch) + [
+    launchArguments + [
       .option("--input", \.input, "NAME", "Lines are payloads of this input."),
       .flag("--plain", \.plain, "Every line is a message."),
       .flag("--metadata", \.metadata, "Show @metadata."),
@@ -101,7 +113,7 @@ let tryCommand = Command(
   examples: [("try -p pipelines/aura.yml < events.jsonl", "prints the events as they would be sent")]
 ) { (settings: TryArguments) -> Int32 in
   let problems = Problems()
-  let configuration = Configuration.load(settings.launch.options, opensFiles: true, problems: problems)
+  let configuration = Configuration.load(settings.options, opensFiles: true, problems: problems)
   let compiled = configuration.compile(resolves: true, parts: [.inputs, .filters], problems: problems)
   guard report(problems), let pipeline = compiled.first else { return 1 }
   if compiled.count > 1 {

@@ -59,7 +59,7 @@ package struct Configuration: Sendable {
         }
         return found
       } catch {
-        problems.error(SourcePosition(file: path), "cannot be read: \(error.reason)", code: "config.unreadable")
+        problems.error(SourcePosition(file: path), "cannot be read: \(error)", code: "config.unreadable")
         return []
       }
     }

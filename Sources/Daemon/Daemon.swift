@@ -5,21 +5,22 @@
 //  Order of stop: inputs close, workers finish their batch, outputs finish what is in flight, queues close. What is not
 //  delivered lies in the queue, on disk, and comes again at the next start.
 
-package import Config
-package import Diagnostics
 internal import CSystem
+internal import Codecs
+internal import Config
+internal import Diagnostics
 internal import Glibc
 internal import Net
-package import Pipeline
+internal import Pipeline
 internal import PluginKit
 internal import Queue
 internal import Records
 
 /// One pipeline at work, with what was opened for it.
-package final class RunningPipeline: Sendable {
-  package let compiled: CompiledPipeline
-  package let runtime: PipelineRuntime
-  package let deadLetters: DeadLetterStore
+final class RunningPipeline: Sendable {
+  let compiled: CompiledPipeline
+  let runtime: PipelineRuntime
+  let deadLetters: DeadLetterStore
 
   init(compiled: CompiledPipeline, runtime: PipelineRuntime, deadLetters: DeadLetterStore) {
     self.compiled = compiled
@@ -50,6 +51,7 @@ package func runDaemon(_ options: LaunchOptions) -> Int32 {
     Log.info("config.unknown-environment", "An environment variable is no setting.", ["name": Log.foreign(name)])
   }
   _ = sys_raise_open_files()
+  sys_keep_freed_memory(4 << 20)
   do {
     let daemon = try Daemon(configuration, checked: checked)
     try daemon.start()
@@ -65,9 +67,9 @@ struct StartFailure: Error, CustomStringConvertible {
   let description: String
 }
 
-package final class Daemon {
-  package let configuration: Configuration
-  package private(set) var pipelines: [RunningPipeline] = []
+final class Daemon {
+  let configuration: Configuration
+  private(set) var pipelines: [RunningPipeline] = []
   private let lock: FolderLock
   private var api: MonitoringServer?
   private let startedAt = Instant.now
@@ -114,7 +116,7 @@ package final class Daemon {
         "queue.memory", "The queue is in memory: an acknowledgement does not mean that an event is safe.",
         ["pipeline": .text(id), "next": "Set queue.type: persisted to keep events through a crash."])
       return MemoryQueue(
-        maxBytes: settings.queueMaxSize.bytes, maxEvents: settings.queueMaxEvents, name: id)
+        maxEvents: settings.queueMaxEvents, maxBytes: settings.queueMaxSize.bytes, name: id)
     }
     var queueSettings = QueueSettings()
     queueSettings.segmentBytes = settings.queuePageCapacity.bytes
@@ -124,7 +126,7 @@ package final class Daemon {
     queueSettings.name = id
     switch settings.queueCompression {
     case .lz4, .speed: queueSettings.compression = .lz4
-    case .zstd, .balanced, .size: queueSettings.compression = .zstd
+    case .zstd, .balanced, .size: queueSettings.compression = .zstd(level: 3)
     case .none, .disabled: queueSettings.compression = .none
     }
     let folder = (settings.queuePath?.text ?? configuration.dataFolder + "/queue") + "/" + id

@@ -11,10 +11,10 @@ internal import Events
 internal import Glibc
 internal import PluginKit
 
-package final class DeadLetterStore: DeadLetterSink {
+final class DeadLetterStore: DeadLetterSink {
   private struct State {
     var descriptor: CInt = -1
-    var bytes: Int64 = 0
+    var bytes = 0
     let buffer = LetterBuffer()
   }
   private final class LetterBuffer { var bytes = ByteBuffer(capacity: 4096) }
@@ -24,8 +24,8 @@ package final class DeadLetterStore: DeadLetterSink {
   private let isEnabled: Bool
   private let limitBytes: Int
   private let state: Lock<State>
-  package let written = Counter()
-  package let dropped = Counter()
+  let written = Counter()
+  let dropped = Counter()
 
   init(folder: String, pipelineID: String, settings: PipelineSettings) throws {
     path = folder + "/letters.jsonl"
@@ -38,17 +38,17 @@ package final class DeadLetterStore: DeadLetterSink {
     try state.withLock { try open(&$0) }
   }
 
-  package var bytes: Int { Int(state.withLock { $0.bytes }) }
-  package var maxBytes: Int { limitBytes }
+  var bytes: Int { state.withLock { $0.bytes } }
+  var maxBytes: Int { limitBytes }
 
   private func open(_ state: inout State) throws {
     state.descriptor = try systemCall("open \(path)") {
       Glibc.open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o640)
     }
-    state.bytes = Int64(try systemCall("lseek \(path)") { lseek(state.descriptor, 0, SEEK_END) })
+    state.bytes = try systemCall("lseek \(path)") { lseek(state.descriptor, 0, SEEK_END) }
   }
 
-  package func write(
+  func write(
     _ reason: DeadLetterReason, source: any SourceRecords, record: Int, document: UnsafeRawBufferPointer
   ) -> Bool {
     guard isEnabled else {
@@ -63,14 +63,14 @@ package final class DeadLetterStore: DeadLetterSink {
       buffer.bytes.removeAll()
       encode(reason, source, record, document, &buffer.bytes)
       do {
-        if state.bytes > 0, Int(state.bytes) + buffer.bytes.count > limitBytes / 2 { try turnOver(&state) }
+        if state.bytes > 0, state.bytes + buffer.bytes.count > limitBytes / 2 { try turnOver(&state) }
         var done = 0
         while done < buffer.bytes.count {
           let base = buffer.bytes.pointer + done
           let left = buffer.bytes.count - done
           done += try systemCall("write \(path)") { Glibc.write(state.descriptor, base, left) }
         }
-        state.bytes += Int64(buffer.bytes.count)
+        state.bytes += buffer.bytes.count
         written.add()
         return true
       } catch {
@@ -138,7 +138,7 @@ package final class DeadLetterStore: DeadLetterSink {
     out.append("}\n")
   }
 
-  package func sync() -> Bool {
+  func sync() -> Bool {
     guard isEnabled else { return true }
     return state.withLock { $0.descriptor < 0 || fdatasync($0.descriptor) == 0 }
   }

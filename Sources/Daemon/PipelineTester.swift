@@ -1,6 +1,6 @@
 //  `sluice test`: the tests that pipelines carry, and case folders (pipeline.yml, input.jsonl, expected.jsonl).
 
-package import Config
+internal import Config
 package import Diagnostics
 internal import Events
 package import Pipeline

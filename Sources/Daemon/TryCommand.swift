@@ -1,6 +1,6 @@
 //  `sluice try`: events from standard input through the filters of one pipeline, results on standard output.
 
-package import Config
+internal import Config
 package import Diagnostics
 internal import Events
 internal import Glibc
