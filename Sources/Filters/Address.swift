@@ -35,7 +35,8 @@ public struct IPAddress: Hashable, Sendable {
   }
 
   public init?(text: String) {
-    guard let address = text.utf8.withContiguousStorageIfAvailable({ IPAddress(UnsafeRawBufferPointer($0)) }) ?? nil else {
+    guard let address = text.utf8.withContiguousStorageIfAvailable({ IPAddress(UnsafeRawBufferPointer($0)) }) ?? nil
+    else {
       return nil
     }
     self = address
@@ -160,7 +161,8 @@ private func readV6(_ text: UnsafeRawBufferPointer) -> UInt128? {
       if i - start > 4 { return nil }
     }
     if i < text.count, text[i] == UInt8(ascii: ".") {
-      guard groups <= 6, let v4 = readV4(UnsafeRawBufferPointer(rebasing: text[start...]), allowsLeadingZeros: false) else {
+      guard groups <= 6, let v4 = readV4(UnsafeRawBufferPointer(rebasing: text[start...]), allowsLeadingZeros: false)
+      else {
         return nil
       }
       value = value << 32 | UInt128(v4)
@@ -227,7 +229,8 @@ public struct IPNetwork: Hashable, Sendable {
   }
 
   public init?(text: String) {
-    guard let network = text.utf8.withContiguousStorageIfAvailable({ IPNetwork(UnsafeRawBufferPointer($0)) }) ?? nil else {
+    guard let network = text.utf8.withContiguousStorageIfAvailable({ IPNetwork(UnsafeRawBufferPointer($0)) }) ?? nil
+    else {
       return nil
     }
     self = network

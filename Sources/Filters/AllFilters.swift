@@ -9,6 +9,8 @@ public let allFilters: [FilterKind] = [
   FilterKind(Correlation.self),
   FilterKind(DateFilter.self),
   FilterKind(Drop.self),
+  FilterKind(GeoIPFilter.self),
+  FilterKind(Grok.self),
   FilterKind(JSONFilter.self),
   FilterKind(KeyValue.self),
   FilterKind(Mutate.self),
@@ -16,7 +18,9 @@ public let allFilters: [FilterKind] = [
   FilterKind(Prune.self),
   FilterKind(Split.self),
   FilterKind(SyslogPriority.self),
+  FilterKind(ThreatScoreFilter.self),
   FilterKind(Truncate.self),
   FilterKind(URLDecode.self),
   FilterKind(UUIDFilter.self),
+  FilterKind(UserAgentFilter.self),
 ]

@@ -168,7 +168,8 @@ public struct RequiredLiterals {
       case UInt8(ascii: "="), UInt8(ascii: "!"):
         at += 1
         isLookaround = true
-      case UInt8(ascii: "<") where at + 1 < pattern.count && [UInt8(ascii: "="), UInt8(ascii: "!")].contains(pattern[at + 1]):
+      case UInt8(ascii: "<")
+      where at + 1 < pattern.count && [UInt8(ascii: "="), UInt8(ascii: "!")].contains(pattern[at + 1]):
         at += 2
         isLookaround = true
       case UInt8(ascii: "<"), UInt8(ascii: "P"):

@@ -57,7 +57,9 @@ private func withBytes<Result>(_ text: String, _ body: (UnsafeRawBufferPointer) 
       guard let ours else { continue }
       accepted += 1
       if isV4 { #expect(UInt32(truncatingIfNeeded: ours.value).bigEndian == v4.s_addr) }
-      if isV6 { withUnsafeBytes(of: &v6) { #expect(UInt128(bigEndian: $0.loadUnaligned(as: UInt128.self)) == ours.value) } }
+      if isV6 {
+        withUnsafeBytes(of: &v6) { #expect(UInt128(bigEndian: $0.loadUnaligned(as: UInt128.self)) == ours.value) }
+      }
     }
     #expect(accepted > 50)
   }
@@ -80,8 +82,10 @@ private func withBytes<Result>(_ text: String, _ body: (UnsafeRawBufferPointer) 
 
   @Test func `a set of networks holds its members, first and last included, and nothing else`() throws {
     let set = NetworkSet(
-      try ["10.0.0.0/8", "10.1.0.0/16", "192.168.1.99/24", "172.16.0.0/255.240.0.0", "203.0.113.7", "2001:db8::/32", "::1"]
-        .map { try #require(IPNetwork(text: $0)) })
+      try [
+        "10.0.0.0/8", "10.1.0.0/16", "192.168.1.99/24", "172.16.0.0/255.240.0.0", "203.0.113.7", "2001:db8::/32", "::1",
+      ]
+      .map { try #require(IPNetwork(text: $0)) })
     for inside in [
       "10.0.0.0", "10.255.255.255", "10.1.2.3", "192.168.1.0", "192.168.1.255", "172.16.0.0", "172.31.255.255",
       "203.0.113.7", "2001:db8::", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", "::1",
@@ -97,7 +101,9 @@ private func withBytes<Result>(_ text: String, _ body: (UnsafeRawBufferPointer) 
     #expect(!NetworkSet([try #require(IPNetwork(text: "0.0.0.0/0"))]).contains(IPAddress(v6: 0)))
   }
 
-  @Test(arguments: ["10.0.0.0/", "10.0.0.0/33", "10.0.0.0/-1", "::/129", "10.0.0.0/255.0.255.0", "/8", "x/8", "::/255.0.0.0"])
+  @Test(arguments: [
+    "10.0.0.0/", "10.0.0.0/33", "10.0.0.0/-1", "::/129", "10.0.0.0/255.0.255.0", "/8", "x/8", "::/255.0.0.0",
+  ])
   func `refuses what is no network`(text: String) {
     #expect(IPNetwork(text: text) == nil)
   }

@@ -253,7 +253,10 @@ private func rule(_ condition: String) -> String {
     let (rules, _) = read(rule("status: 401, window: {by: address, distinct: user, count: 3, within: 60s}"))
     let users = ["a", "a", "b", "b", "a", "c", "a", ""]
     let requests = users.map { Request(["address": "192.0.2.1", "user": $0, "status": 401]) }
-    #expect(score(try #require(rules), requests).map { $0.score > 0 } == [false, false, false, false, false, true, true, false])
+    #expect(
+      score(try #require(rules), requests).map { $0.score > 0 } == [
+        false, false, false, false, false, true, true, false,
+      ])
   }
 
   @Test func `a journey is news when the country changes`() throws {
@@ -310,7 +313,8 @@ private func rule(_ condition: String) -> String {
       for _ in 0..<4 {
         group.addTask {
           for _ in 0..<16 {
-            let verdicts = score(shared, (0..<10).map { _ in Request(["address": "192.0.2.1", "status": 401]) }, windows)
+            let verdicts = score(
+              shared, (0..<10).map { _ in Request(["address": "192.0.2.1", "status": 401]) }, windows)
             fired.add(verdicts.count { $0.score > 0 })
           }
         }
@@ -320,8 +324,10 @@ private func rule(_ condition: String) -> String {
   }
 
   @Test(arguments: [
-    ("/a%2e%2e%2fb", "/a../b"), ("%252e", "."), ("a%2525252e", "a%2e"), ("a+b", "a b"), ("100%", "100%"), ("%zz", "%zz"),
-    ("%u0041%U0042", "AB"), ("a/**/b", "a b"), ("a/*x*/ b", "a b"), ("/*!50000union*/x", " union x"), ("/api/*", "/api/*"),
+    ("/a%2e%2e%2fb", "/a../b"), ("%252e", "."), ("a%2525252e", "a%2e"), ("a+b", "a b"), ("100%", "100%"),
+    ("%zz", "%zz"),
+    ("%u0041%U0042", "AB"), ("a/**/b", "a b"), ("a/*x*/ b", "a b"), ("/*!50000union*/x", " union x"),
+    ("/api/*", "/api/*"),
     ("&#60;&#x3C;&lt;", "<<<"), ("a&b=c&lt", "a&b=c&lt"), ("a%09%0A%20 b", "a b"), ("a%00b", "ab"),
     ("%c0%ae%c0%af", "./"), ("\u{FF1C}", "<"), ("%EF%BC%9C", "<"), ("%", "%"), ("%4", "%4"), ("é%41", "éA"),
   ])
@@ -337,7 +343,9 @@ private func rule(_ condition: String) -> String {
     let rules = try shipped.get()
     let scorer = ThreatScorer(rules, ThreatWindows(rules))
     var random = SystemRandomNumberGenerator()
-    let words = ["%", "/*", "*/", "&#", "' or ", "union ", "select ", "../", "\0", "${", "<script", "%c0", "é", "(", ";", "+"]
+    let words = [
+      "%", "/*", "*/", "&#", "' or ", "union ", "select ", "../", "\0", "${", "<script", "%c0", "é", "(", ";", "+",
+    ]
     for _ in 0..<2000 {
       var bytes: [UInt8] = []
       for _ in 0..<Int.random(in: 0...20, using: &random) {
@@ -360,14 +368,35 @@ private func rule(_ condition: String) -> String {
   @Test(arguments: [
     ("rules: []\n", "rules.yml:1:8: error: 'rules' is a list of rules, and there is none [threat.bad-rule]"),
     ("rule: 1\n", "rules.yml:1:1: error: the file has no key 'rule'; did you mean 'rules'? [threat.bad-rule]"),
-    (rule("in: path"), "rules.yml:2:5: error: the rule 'r' needs both 'in' and one of 'contains' and 'match', or neither [threat.bad-rule]"),
-    (rule("in: paths, contains: x"), "rules.yml:2:46: error: 'paths' is none of path, query, user_agent, headers, message, event; did you mean 'path'? [threat.bad-rule]"),
-    (rule("in: path, match: '(x'"), "rules.yml:2:59: error: the expression '(x' cannot be used: missing closing parenthesis (at character 3) [threat.bad-rule]"),
-    (rule("in: path, match: '[a-z]+'"), "rules.yml:2:59: error: the expression '[a-z]+' holds no text that every match must contain; every event would pay for it; add a word, or write it as alternatives that each have one [threat.bad-rule]"),
+    (
+      rule("in: path"),
+      "rules.yml:2:5: error: the rule 'r' needs both 'in' and one of 'contains' and 'match', or neither [threat.bad-rule]"
+    ),
+    (
+      rule("in: paths, contains: x"),
+      "rules.yml:2:46: error: 'paths' is none of path, query, user_agent, headers, message, event; did you mean 'path'? [threat.bad-rule]"
+    ),
+    (
+      rule("in: path, match: '(x'"),
+      "rules.yml:2:59: error: the expression '(x' cannot be used: missing closing parenthesis (at character 3) [threat.bad-rule]"
+    ),
+    (
+      rule("in: path, match: '[a-z]+'"),
+      "rules.yml:2:59: error: the expression '[a-z]+' holds no text that every match must contain; every event would pay for it; add a word, or write it as alternatives that each have one [threat.bad-rule]"
+    ),
     (rule("status: 40x"), "rules.yml:2:50: error: '40x' is no status; write 404 or 500-599 [threat.bad-rule]"),
-    (rule("status: 404, window: {by: address, count: 1, within: 1m}"), "rules.yml:2:84: error: a number from 2 to 64 is asked for, and this is '1' [threat.bad-rule]"),
-    (rule("status: 404, window: {by: address, count: 5, within: 8d}"), "rules.yml:2:95: error: '8d' is no time from 1s to 7d; write 30s, 5m, 2h or 1d [threat.bad-rule]"),
-    ("allow: {networks: [10.0.0.0/40]}\n" + rule("status: 404"), "rules.yml:1:20: error: '10.0.0.0/40' is no network; write 10.0.0.0/8 or 2001:db8::/32 [threat.bad-rule]"),
+    (
+      rule("status: 404, window: {by: address, count: 1, within: 1m}"),
+      "rules.yml:2:84: error: a number from 2 to 64 is asked for, and this is '1' [threat.bad-rule]"
+    ),
+    (
+      rule("status: 404, window: {by: address, count: 5, within: 8d}"),
+      "rules.yml:2:95: error: '8d' is no time from 1s to 7d; write 30s, 5m, 2h or 1d [threat.bad-rule]"
+    ),
+    (
+      "allow: {networks: [10.0.0.0/40]}\n" + rule("status: 404"),
+      "rules.yml:1:20: error: '10.0.0.0/40' is no network; write 10.0.0.0/8 or 2001:db8::/32 [threat.bad-rule]"
+    ),
     ("rules:\n  - {name: r, type: scan, weight: 400, status: 404}\n", "rules.yml:2:21: error: 'scan' is none of"),
   ])
   func `a mistake in the file is told with its place`(text: String, expected: String) {

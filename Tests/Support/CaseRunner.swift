@@ -163,6 +163,10 @@ public struct CaseRunner {
       var text = value.string ?? ""
       if let folder { text = replace("{{files}}", in: text, with: folder) }
       if text.hasPrefix("../geoip/"), let shared = Fixtures.shared { text = shared + "/fixtures/" + text.dropFirst(3) }
+      if text.hasSuffix(".mmdb"), !text.hasPrefix("/"), let shared = Fixtures.shared {
+        text = shared + "/fixtures/geoip/" + text
+      }
+      if text == "regexes.yaml" { text = "/usr/share/uap-core/regexes.yaml" }
       return YAMLNode(.scalar(text), place, style: .doubleQuoted)
     default: return YAMLNode(.scalar(value.json), place)
     }

@@ -138,7 +138,8 @@ struct GeoIPSelection: Sendable {
     if isLegacy { put(.dmaCode, .dmaCode, "dma_code") }
     put(.regionName, .regionName, "region_name")
     put(.regionCode, .regionCode, "region_code")
-    if has(.regionISOCode), case .text(let country) = record[.countryCode], case .text(let region) = record[.regionCode] {
+    if has(.regionISOCode), case .text(let country) = record[.countryCode], case .text(let region) = record[.regionCode]
+    {
       writer.key("region_iso_code", &out)
       out.append(UInt8(ascii: "\""))
       out.appendJSONContent(country)

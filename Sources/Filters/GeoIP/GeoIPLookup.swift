@@ -52,7 +52,9 @@ public final class GeoIPSource: Sendable {
         return old
       }
       version.add(1, ordering: .acquiringAndReleasing)
-      Log.info("geoip.reloaded", "A changed GeoIP database is in use.", ["path": .text(path), "type": Log.foreign(fresh.typeName)])
+      Log.info(
+        "geoip.reloaded", "A changed GeoIP database is in use.",
+        ["path": .text(path), "type": Log.foreign(fresh.typeName)])
       _ = old  // let go outside the lock: this may unmap the old file
       return true
     } catch {
@@ -166,7 +168,8 @@ public final class GeoIPLookup {
   private func writeFound() {
     if database.kind == .anonymousIP {
       for slot in [.anonymous, .anonymousVPN, .hostingProvider, .publicProxy, .residentialProxy, .torExitNode]
-      as [GeoIPRecord.Slot] where !record[slot].isPresent { record[slot] = .flag(false) }
+        as [GeoIPRecord.Slot] where !record[slot].isPresent
+      { record[slot] = .flag(false) }
     }
     // A city's entry without a place on the map counts as unknown, whatever else it holds.
     let isPlaced = record[.latitude].isPresent && record[.longitude].isPresent

@@ -7,10 +7,16 @@ internal import Patterns
 
 extension ThreatRules {
   /// The rules of a file's text; nil where `problems` tell why not.
-  static func read(_ bytes: [UInt8], file: String, problems: Problems) -> ThreatRules? {
+  ///
+  /// - Parameters:
+  ///   - within: Replaces the length of every window but those of journeys.
+  ///   - allow: Networks and users beside those of the file.
+  static func read(
+    _ bytes: [UInt8], file: String, within: UInt32? = nil, allow: [String] = [], problems: Problems
+  ) -> ThreatRules? {
     guard let root = YAML.parse(bytes, file: file, problems: problems) else { return nil }
-    var reader = ThreatRuleReader(problems: problems)
-    return reader.read(root)
+    var reader = ThreatRuleReader(within: within, problems: problems)
+    return reader.read(root, allow: allow)
   }
 }
 
@@ -31,12 +37,17 @@ private struct ThreatRuleReader {
   private var literals: [[(bytes: [UInt8], value: Int)]] = Array(repeating: [], count: ThreatPlace.familyCount)
   private var hasFailed = false
 
-  init(problems: Problems) { self.problems = problems }
+  private let within: UInt32?
 
-  mutating func read(_ root: YAMLNode) -> ThreatRules? {
+  init(within: UInt32?, problems: Problems) {
+    self.within = within
+    self.problems = problems
+  }
+
+  mutating func read(_ root: YAMLNode, allow: [String]) -> ThreatRules? {
     check(root, keys: ["rules", "allow"], what: "the file")
-    var networks: [IPNetwork] = []
-    var users: [String] = []
+    var networks = allow.compactMap { IPNetwork(text: $0) }
+    var users = allow.filter { IPNetwork(text: $0) == nil }
     if let allow = root["allow"], !allow.isEmpty {
       check(allow, keys: ["networks", "users"], what: "allow")
       for node in list(allow["networks"]) {
@@ -46,7 +57,7 @@ private struct ThreatRuleReader {
           fail(node, "\(node.phrase) is no network; write 10.0.0.0/8 or 2001:db8::/32")
         }
       }
-      users = list(allow["users"]).compactMap { text($0) }
+      users += list(allow["users"]).compactMap { text($0) }
     }
     guard let items = root["rules"]?.items, !items.isEmpty else {
       fail(root["rules"] ?? root, "'rules' is a list of rules, and there is none")
@@ -179,7 +190,9 @@ private struct ThreatRuleReader {
   /// `404` or `500-599`.
   private mutating func statuses(_ node: YAMLNode) -> ClosedRange<Int>? {
     let parts = (node.text ?? "").split(separator: "-", omittingEmptySubsequences: false).map { Int($0) }
-    if parts.count <= 2, let low = parts.first ?? nil, let high = parts.last ?? nil, low >= 100, low <= high, high <= 999 {
+    if parts.count <= 2, let low = parts.first ?? nil, let high = parts.last ?? nil, low >= 100, low <= high,
+      high <= 999
+    {
       return low...high
     }
     fail(node, "\(node.phrase) is no status; write 404 or 500-599")
@@ -201,6 +214,7 @@ private struct ThreatRuleReader {
         distinct,
         [("user", ThreatWindow.Distinct.user), ("address", .address), ("country", .country), ("path", .path)])
     }
+    if let within, window.distinct != .country { window.seconds = within }
     windows.append(window)
     return windows.count - 1
   }
@@ -209,7 +223,8 @@ private struct ThreatRuleReader {
   private mutating func seconds(_ node: YAMLNode) -> UInt32? {
     let text = node.text ?? ""
     let units: [Character: Int] = ["s": 1, "m": 60, "h": 3600, "d": 86400]
-    if let unit = text.last.flatMap({ units[$0] }), let count = Int(text.dropLast()), count > 0, count <= 604_800 / unit {
+    if let unit = text.last.flatMap({ units[$0] }), let count = Int(text.dropLast()), count > 0, count <= 604_800 / unit
+    {
       return UInt32(count * unit)
     }
     fail(node, "\(node.phrase) is no time from 1s to 7d; write 30s, 5m, 2h or 1d")

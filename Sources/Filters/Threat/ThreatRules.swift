@@ -187,7 +187,8 @@ public final class ThreatRules: @unchecked Sendable {  // unchecked: never writt
   /// Shapes of ordinary requests, so that the literals that are searched for are the telling ones.
   static let ordinary = OrdinaryText([
     "/products/search/12345?page=2&sort=price&order=asc&q=blue+shoes", "/api/v1/users/42/orders?limit=20&offset=40",
-    "/static/css/main.css?v=1.2.3", "/accounts/login/?next=/dashboard/reports/2024", "/blog/2024/05/how-to-select-a-union",
+    "/static/css/main.css?v=1.2.3", "/accounts/login/?next=/dashboard/reports/2024",
+    "/blog/2024/05/how-to-select-a-union",
     "/media/images/photo.jpg?width=300&height=200", "/checkout/cart?id=123&token=abcdef&update=1&from=email&table=3",
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/124.0.0.0 Safari/537.36",
     "GET /orders completed with 200 in 12.5 ms", "user alice logged in from the web or the app and opened the report",

@@ -258,12 +258,16 @@ private struct ThreatScorerCore: ~Copyable {
 
   /// Whether the conditions of a rule beside those on text hold.
   private func holds(_ number: Int, _ request: ThreatRequest, _ path: UnsafeRawBufferPointer) -> Bool {
-    if !rules[number].statuses.isEmpty, !rules[number].statuses.contains(where: { $0.contains(request.status) }) { return false }
+    if !rules[number].statuses.isEmpty, !rules[number].statuses.contains(where: { $0.contains(request.status) }) {
+      return false
+    }
     if let least = rules[number].bodyBytes, request.bodyBytes < least { return false }
     if !rules[number].methods.isEmpty {
       // A request without a known method is not an unusual one.
       if request.method.isEmpty { return false }
-      let isListed = rules[number].methods.contains { method in method.withUnsafeBytes { equalFolded(request.method, $0) } }
+      let isListed = rules[number].methods.contains { method in
+        method.withUnsafeBytes { equalFolded(request.method, $0) }
+      }
       if isListed == rules[number].methodsAreExcluded { return false }
     }
     if let pattern = rules[number].pathPattern {

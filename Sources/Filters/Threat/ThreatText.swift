@@ -174,7 +174,9 @@ struct ThreatText: ~Copyable {
         return (narrow(value), at - i)
       }
     }
-    for (name, value) in [("lt;", 60), ("gt;", 62), ("quot;", 34), ("apos;", 39), ("amp;", 38)] as [(StaticString, UInt8)] {
+    for (name, value) in [("lt;", 60), ("gt;", 62), ("quot;", 34), ("apos;", 39), ("amp;", 38)]
+      as [(StaticString, UInt8)]
+    {
       let count = name.utf8CodeUnitCount
       if i + count < text.count, (0..<count).allSatisfy({ text[i + 1 + $0] | 32 == name.utf8Start[$0] | 32 }) {
         return (value, count + 1)

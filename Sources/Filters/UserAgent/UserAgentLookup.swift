@@ -25,6 +25,20 @@ public final class UserAgentSource: Sendable {
   /// - Parameter path: The rule file; not opened before `load()` or the first text.
   public init(path: String = UserAgentRules.systemPath) { self.path = path }
 
+  private static let sharedMax = 8
+  private static let known = Lock<[String: UserAgentSource]>([:])
+
+  /// The source of `path` that all filters of this process use together, so that rules and their compiled expressions
+  /// are held once. It stays for the life of the process; beyond a few files each filter gets its own.
+  static func shared(path: String) -> UserAgentSource {
+    known.withLock { known in
+      if let source = known[path] { return source }
+      let source = UserAgentSource(path: path)
+      if known.count < sharedMax { known[path] = source }
+      return source
+    }
+  }
+
   /// Raised by every replacement; 0 until the rules are read.
   public var generation: Int { version.load(ordering: .acquiring) }
 
@@ -135,6 +149,18 @@ public final class UserAgentLookup {
     write(text)
     cache.insert(text, hash: hash, out.bytes)
     return answer(out.bytes)
+  }
+
+  /// The same, or nil and a line in the log where the rules cannot be read.
+  func answer(_ text: UnsafeRawBufferPointer) -> UserAgentAnswer? {
+    do {
+      return try lookup(text)
+    } catch {
+      Log.error(
+        "useragent.rules-unusable", "The user-agent rules cannot be used; events pass without the fields.",
+        ["path": .text(error.path), "line": .number(error.line), "reason": Log.foreign(error.reason)])
+      return nil
+    }
   }
 
   private func open() throws(UserAgentRulesError) {

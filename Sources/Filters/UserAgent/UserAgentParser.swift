@@ -119,12 +119,14 @@ struct UserAgentParser: ~Copyable {
   /// Takes the parts from a rule that matched.
   ///
   /// - Returns: False where the rule yields no name and the search goes on.
-  private func take(_ rule: UserAgentRules.Rule, _ text: UnsafeRawBufferPointer, _ parts: inout UserAgentParts) -> Bool {
+  private func take(_ rule: UserAgentRules.Rule, _ text: UnsafeRawBufferPointer, _ parts: inout UserAgentParts) -> Bool
+  {
     func group(_ number: Int, _ out: inout ByteBuffer) {
       let (start, end) = (scratch.start(of: number), scratch.end(of: number))
       if start >= 0, end > start, end <= text.count { out.append(UnsafeRawBufferPointer(rebasing: text[start..<end])) }
     }
-    func put(_ part: UserAgentParts.Part, _ template: ReplacementTemplate?, else number: Int, trimmed: Bool = false) -> Bool {
+    func put(_ part: UserAgentParts.Part, _ template: ReplacementText?, else number: Int, trimmed: Bool = false) -> Bool
+    {
       parts.set(part, trimmed: trimmed) { out in
         guard let template else { return group(number, &out) }
         for piece in template.pieces {

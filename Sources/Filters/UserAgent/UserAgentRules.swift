@@ -37,9 +37,9 @@ public final class UserAgentRules: @unchecked Sendable {  // unchecked: `compile
     var expression = ""
     var ignoresCase = false
     /// `family_replacement`, `os_replacement` or `device_replacement`.
-    var name: ReplacementTemplate?
+    var name: ReplacementText?
     /// Of versions 1 to 4; of a device, brand and model.
-    var parts: (ReplacementTemplate?, ReplacementTemplate?, ReplacementTemplate?, ReplacementTemplate?) = (nil, nil, nil, nil)
+    var parts: (ReplacementText?, ReplacementText?, ReplacementText?, ReplacementText?) = (nil, nil, nil, nil)
   }
 
   public let path: String
@@ -154,7 +154,7 @@ final class CompiledRule: Sendable {
 }
 
 /// A replacement text, cut at its `$1` … `$9`.
-struct ReplacementTemplate {
+struct ReplacementText {
   /// Literal bytes and the number of the group behind them; 0 for none.
   var pieces: [(literal: [UInt8], group: Int)] = []
 
@@ -200,7 +200,9 @@ private struct RuleFileReader {
     for list in rules { if let last = list.last { try check(last) } }
     let all = Array(rules.joined())
     guard !all.isEmpty else { throw fault("it holds no rules", at: 0) }
-    guard all.count <= UserAgentRules.rulesMax else { throw fault("it holds more than \(UserAgentRules.rulesMax) rules") }
+    guard all.count <= UserAgentRules.rulesMax else {
+      throw fault("it holds more than \(UserAgentRules.rulesMax) rules")
+    }
     return all
   }
 
@@ -240,7 +242,9 @@ private struct RuleFileReader {
     let key = String(decoding: rest[rest.startIndex..<colon], as: UTF8.self)
     let value = try scalar(rest[(colon + 1)...].drop { $0 == 32 })
     let last = rules[section.rawValue].count - 1
-    guard RuleFileReader.take(key, value, &rules[section.rawValue][last]) else { throw fault("'regex_flag' knows 'i' alone") }
+    guard RuleFileReader.take(key, value, &rules[section.rawValue][last]) else {
+      throw fault("'regex_flag' knows 'i' alone")
+    }
   }
 
   // Static, because a copy of the reader beside the rule would make every change copy the whole list.
@@ -250,11 +254,11 @@ private struct RuleFileReader {
     case "regex_flag":
       guard value == [UInt8(ascii: "i")] else { return false }
       rule.ignoresCase = true
-    case "family_replacement", "os_replacement", "device_replacement": rule.name = ReplacementTemplate(value)
-    case "v1_replacement", "os_v1_replacement", "brand_replacement": rule.parts.0 = ReplacementTemplate(value)
-    case "v2_replacement", "os_v2_replacement", "model_replacement": rule.parts.1 = ReplacementTemplate(value)
-    case "v3_replacement", "os_v3_replacement": rule.parts.2 = ReplacementTemplate(value)
-    case "v4_replacement", "os_v4_replacement": rule.parts.3 = ReplacementTemplate(value)
+    case "family_replacement", "os_replacement", "device_replacement": rule.name = ReplacementText(value)
+    case "v1_replacement", "os_v1_replacement", "brand_replacement": rule.parts.0 = ReplacementText(value)
+    case "v2_replacement", "os_v2_replacement", "model_replacement": rule.parts.1 = ReplacementText(value)
+    case "v3_replacement", "os_v3_replacement": rule.parts.2 = ReplacementText(value)
+    case "v4_replacement", "os_v4_replacement": rule.parts.3 = ReplacementText(value)
     default: break  // a key of later versions
     }
     return true
@@ -287,7 +291,9 @@ private struct RuleFileReader {
           continue
         }
         let rest = bytes[(i + 1)...].drop { $0 == 32 }
-        guard rest.isEmpty || rest.first == UInt8(ascii: "#") else { throw fault("text stands behind the closing quote") }
+        guard rest.isEmpty || rest.first == UInt8(ascii: "#") else {
+          throw fault("text stands behind the closing quote")
+        }
         return value
       }
       if byte == UInt8(ascii: "\\"), quote == UInt8(ascii: "\"") {

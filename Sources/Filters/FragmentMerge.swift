@@ -1,0 +1,54 @@
+//  Putting a ready JSON object into an event: as one node where nothing stands there yet, member by member where a map
+//  does, so that what it holds beside stays.
+
+internal import Events
+
+extension Event {
+  /// Merges the JSON object `json` into what stands at `target`.
+  ///
+  /// - Parameter target: Nil for the event itself.
+  /// - Returns: False where a text, number, boolean or list is in the way; nothing is changed then.
+  func merge(_ json: UnsafeRawBufferPointer, at target: FieldReference?) -> Bool {
+    let bits = makeFragment(staying: copy(json), kind: .map)
+    guard let target else {
+      fields.merge(makeValue(bits))
+      return true
+    }
+    if let present = value(target), !present.isNull {
+      guard present.isMap else { return false }
+      present.merge(makeValue(bits))
+      return true
+    }
+    return (try? set(target, bits)) != nil
+  }
+}
+
+extension Value {
+  /// Takes over the members of `other`; maps on both sides are merged, all else is replaced. Both are maps.
+  func merge(_ other: Value) {
+    var next = other.first
+    while let member = next {
+      next = member.next
+      if member.isMap, let present = child(member.key), present.isMap {
+        present.merge(member)
+      } else {
+        set(member.key, member.copied())
+      }
+    }
+  }
+
+  private func child(_ key: Key) -> Value? {
+    var next = first
+    while let member = next {
+      if member.key.count == key.count, equal(member.key.bytes, key.bytes) { return member }
+      next = member.next
+    }
+    return nil
+  }
+
+  /// The text of a field that may be a list whose first element counts; nil for everything else.
+  var leadingText: UnsafeRawBufferPointer? {
+    if let text { return text }
+    return isList ? first?.text : nil
+  }
+}
