@@ -16,7 +16,8 @@ func system(_ name: String, _ pkgConfig: String, _ package: String) -> Target {
 }
 func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
   .testTarget(
-    name: name + "Tests", dependencies: dependencies + ["TestSupport"], path: "Tests/\(name)Tests", swiftSettings: settings)
+    name: name + "Tests", dependencies: dependencies + ["TestSupport"], path: "Tests/\(name)Tests",
+    swiftSettings: settings)
 }
 
 let package = Package(
@@ -59,7 +60,9 @@ let package = Package(
     library("Inputs", ["Net", "Codecs", "PluginKit", "Events", "Records", "Config", "Diagnostics", "CScan"]),
     // The persisted queue and the dead letters: bytes and positions, no plugins.
     library("Queue", ["Codecs", "Records", "Diagnostics", "CSystem"]),
-    library("Filters", ["PluginKit", "Events", "Config", "Patterns", "Codecs", "Diagnostics", "CMaxMindDB", "CSystem", "CXML2"]),
+    library(
+      "Filters",
+      ["PluginKit", "Events", "Config", "Patterns", "Codecs", "Diagnostics", "CMaxMindDB", "CSystem", "CXML2"]),
     library("Outputs", ["PluginKit", "Events", "Config", "Codecs", "Diagnostics", "CCurl", "CSystem"]),
     // Compiles pipelines and runs them: workers between queue and outputs.
     library("Pipeline", ["PluginKit", "Queue", "Records", "Patterns", "Events", "Config", "Diagnostics", "CSystem"]),
@@ -68,13 +71,18 @@ let package = Package(
     // Wiring, signals, shutdown; the only module that names every plugin.
     library(
       "Daemon",
-      ["Inputs", "Filters", "Outputs", "Pipeline", "Queue", "Codecs", "Patterns", "Records", "Monitoring", "Net", "PluginKit", "Config", "Events",
-        "Diagnostics", "CSystem"]),
+      [
+        "Inputs", "Filters", "Outputs", "Pipeline", "Queue", "Codecs", "Patterns", "Records", "Monitoring", "Net",
+        "PluginKit", "Config", "Events",
+        "Diagnostics", "CSystem",
+      ]),
     // Commands declared as data: parsing, help, completions.
     library("CommandLine", ["Diagnostics"]),
     .executableTarget(
       name: "sluice",
-      dependencies: ["CommandLine", "Daemon", "Pipeline", "Queue", "PluginKit", "Config", "Events", "Diagnostics", "CSystem"],
+      dependencies: [
+        "CommandLine", "Daemon", "Pipeline", "Queue", "PluginKit", "Config", "Events", "Diagnostics", "CSystem",
+      ],
       path: "Sources/CLI", swiftSettings: settings),
 
     .target(

@@ -1,8 +1,8 @@
 //  Encryption of a queue's blocks at rest: AES-256-GCM under a key that is derived for each segment, so that random
 //  nonces never come near their limit and a block cannot be moved into another segment.
 
-public import Diagnostics
 internal import COpenSSL
+public import Diagnostics
 internal import Glibc
 
 /// A secret of 32 bytes with the id that files carry. The id is derived from the secret, so a wrong key is known at once.
@@ -75,7 +75,9 @@ public final class BlockCipher {
     }
     var count = 0
     if input.count > 0 {
-      guard EVP_EncryptUpdate(context, text, &written, bytePointer(input), Int32(input.count)) == 1 else { return false }
+      guard EVP_EncryptUpdate(context, text, &written, bytePointer(input), Int32(input.count)) == 1 else {
+        return false
+      }
       count = Int(written)
     }
     guard EVP_EncryptFinal_ex(context, text + count, &written) == 1 else { return false }

@@ -1,9 +1,9 @@
 //  Compression of a queue's blocks: whole blocks in memory, whose raw size stands in the block's header. Streams and
 //  gzip are another matter and live in files of their own.
 
-public import Diagnostics
 internal import CLZ4
 internal import CZstd
+public import Diagnostics
 
 /// How a block of bytes is made smaller. Reading needs no setting: the block says what it is.
 public enum BlockCompression: Equatable, Sendable {
@@ -54,7 +54,8 @@ public final class BlockCompressor {
       guard let zstd else { return 0 }
       output.reserve(input.count)
       let result = ZSTD_compressCCtx(
-        zstd, output.pointer + output.count, input.count - 1, source, input.count, Int32(clamping: max(1, min(19, level))))
+        zstd, output.pointer + output.count, input.count - 1, source, input.count,
+        Int32(clamping: max(1, min(19, level))))
       written = ZSTD_isError(result) != 0 ? 0 : result
     }
     guard written > 0 else { return 0 }

@@ -46,7 +46,7 @@ package struct Configuration: Sendable {
     PipelineFile.checkIDs(of: files, problems: problems)
     return Configuration(
       settings: settings, files: files, variables: variables, configFolder: folder(of: path),
-      dataFolder: settings.daemon.pathData.text)
+      dataFolder: absolute(settings.daemon.pathData.text))
   }
 
   private static func pipelinePaths(_ named: [String], _ problems: Problems) -> [String] {
@@ -55,7 +55,8 @@ package struct Configuration: Sendable {
         guard isFolder(path) else { return [path] }
         let found = try pipelineFiles(in: path)
         if found.isEmpty {
-          problems.error(SourcePosition(file: path), "no pipeline (*.yml) is in this folder", code: "config.no-pipeline")
+          problems.error(
+            SourcePosition(file: path), "no pipeline (*.yml) is in this folder", code: "config.no-pipeline")
         }
         return found
       } catch {
@@ -83,9 +84,17 @@ package struct Configuration: Sendable {
     }
   }
 
+  /// The path from the root, so that plugins can pass it on.
+  package static func absolute(_ path: String) -> String {
+    guard !path.hasPrefix("/"), let here = getcwd(nil, 0) else { return path }
+    defer { free(here) }
+    return String(cString: here) + "/" + path
+  }
+
   package static func folder(of path: String) -> String {
-    guard let slash = path.lastIndex(of: "/") else { return "." }
-    return slash == path.startIndex ? "/" : String(path[..<slash])
+    let full = absolute(path)
+    guard let slash = full.lastIndex(of: "/"), slash != full.startIndex else { return "/" }
+    return String(full[..<slash])
   }
 
   package static func isFolder(_ path: String) -> Bool {

@@ -197,7 +197,8 @@ final class Daemon {
     var lost = 0
     for pipeline in pipelines {
       pipeline.runtime.stop(
-        deadline: deadline, drain: pipeline.compiled.settings.queueDrain || !pipeline.runtime.queue.statistics.isPersisted)
+        deadline: deadline,
+        drain: pipeline.compiled.settings.queueDrain || !pipeline.runtime.queue.statistics.isPersisted)
       pipeline.runtime.queue.close()
       let left = pipeline.runtime.queue.statistics
       if !left.isPersisted, left.events > 0 { lost += left.events }

@@ -88,7 +88,10 @@ final class DeadLetterStore: DeadLetterSink {
     if stat(path + ".old", &old) == 0 {
       Log.error(
         "dead_letters.dropped", "Dead letters were full; the oldest are gone.",
-        ["pipeline": .text(pipelineID), "bytes": .number(Int(old.st_size)), "next": "Raise dead_letter_queue.max_bytes."])
+        [
+          "pipeline": .text(pipelineID), "bytes": .number(Int(old.st_size)),
+          "next": "Raise dead_letter_queue.max_bytes.",
+        ])
     }
     try systemCall("rename \(path)") { rename(path, path + ".old") }
     close(state.descriptor)

@@ -112,7 +112,8 @@ private final class MonitoringService: HTTPService {
       let prefix = "/_node/stats/pipelines/"
       guard path.hasPrefix(prefix), pipelines.contains(where: { $0.compiled.id == path.dropFirst(prefix.count) }) else {
         request.answer(
-          HTTPResponse(404, type: "application/json", text: #"{"path":"","status":404,"error":{"message":"Not Found"}}"#))
+          HTTPResponse(
+            404, type: "application/json", text: #"{"path":"","status":404,"error":{"message":"Not Found"}}"#))
         return
       }
       header(&out)

@@ -3,10 +3,10 @@
 internal import Config
 package import Diagnostics
 internal import Events
+internal import Patterns
 package import Pipeline
 internal import PluginKit
 internal import Records
-internal import Patterns
 
 /// The outcome of one test.
 package struct TestOutcome: Sendable {
@@ -107,7 +107,9 @@ package struct PipelineTester {
         }
         if reaches { reached.append(step.id) }
       }
-      if Set(reached) != Set(wanted) { result.append("reaches the outputs \(reached.sorted()), expected \(wanted.sorted())") }
+      if Set(reached) != Set(wanted) {
+        result.append("reaches the outputs \(reached.sorted()), expected \(wanted.sorted())")
+      }
     }
     return result
   }
@@ -147,7 +149,8 @@ package struct PipelineTester {
 
 private final class FailureList: ConditionFailureHandler {
   var texts: [String] = []
-  func conditionFailed(_ event: Event, _ condition: Condition, _ failure: ConditionFailure, at position: SourcePosition) {
+  func conditionFailed(_ event: Event, _ condition: Condition, _ failure: ConditionFailure, at position: SourcePosition)
+  {
     texts.append("\(position): the condition \(condition) has no answer: \(failure.reason.rawValue)")
   }
 }

@@ -40,7 +40,8 @@ enum ServiceManager {
     guard let path = getenv("NOTIFY_SOCKET").map({ String(cString: $0) }), !path.isEmpty else { return }
     let bytes = Array(text.utf8)
     if sys_notify(path, bytes, bytes.count) != 0 {
-      Log.warn("daemon.notify-failed", "systemd could not be told.", ["reason": .text(String(cString: strerror(errno)))])
+      Log.warn(
+        "daemon.notify-failed", "systemd could not be told.", ["reason": .text(String(cString: strerror(errno)))])
     }
   }
 

@@ -1,7 +1,7 @@
 //  Which tests `sluice test` runs, and how it prints the results: for people, as TAP, or as JUnit XML.
 
-package import Diagnostics
 internal import Config
+package import Diagnostics
 internal import Events
 internal import Glibc
 internal import Pipeline
@@ -122,7 +122,8 @@ private func junit(_ outcomes: [TestOutcome]) -> String {
   text += "<testsuite name=\"sluice\" tests=\"\(outcomes.count)\" failures=\"\(failed)\">\n"
   for outcome in outcomes {
     let seconds = Double(outcome.durationNs) / 1e9
-    text += "  <testcase classname=\"\(escaped(outcome.position.file))\" name=\"\(escaped(outcome.name))\" time=\"\(seconds)\""
+    text +=
+      "  <testcase classname=\"\(escaped(outcome.position.file))\" name=\"\(escaped(outcome.name))\" time=\"\(seconds)\""
     if outcome.passed {
       text += "/>\n"
     } else {

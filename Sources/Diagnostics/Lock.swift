@@ -23,7 +23,8 @@ public final class Lock<State>: @unchecked Sendable {  // unchecked: `state` is 
     mutex.deallocate()
   }
 
-  public func withLock<Result, Failure: Error>(_ body: (inout State) throws(Failure) -> Result) throws(Failure) -> Result
+  public func withLock<Result, Failure: Error>(_ body: (inout State) throws(Failure) -> Result) throws(Failure)
+    -> Result
   {
     pthread_mutex_lock(mutex)
     defer { pthread_mutex_unlock(mutex) }

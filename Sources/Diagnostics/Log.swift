@@ -55,7 +55,8 @@ public enum Log {
   public static func isEnabled(_ level: Level) -> Bool { level.rawValue >= threshold.load(ordering: .relaxed) }
 
   /// A value of a log field.
-  public enum Value: Sendable, ExpressibleByStringLiteral, ExpressibleByIntegerLiteral, ExpressibleByStringInterpolation {
+  public enum Value: Sendable, ExpressibleByStringLiteral, ExpressibleByIntegerLiteral, ExpressibleByStringInterpolation
+  {
     case text(String)
     case number(Int)
     public init(stringLiteral value: String) { self = .text(value) }
@@ -71,7 +72,9 @@ public enum Log {
   public static func info(_ code: String, _ message: String, _ fields: KeyValuePairs<String, Value> = [:]) {
     write(.info, code, message, fields)
   }
-  public static func debug(_ code: String, _ message: @autoclosure () -> String, _ fields: KeyValuePairs<String, Value> = [:]) {
+  public static func debug(
+    _ code: String, _ message: @autoclosure () -> String, _ fields: KeyValuePairs<String, Value> = [:]
+  ) {
     if isEnabled(.debug) { write(.debug, code, message(), fields) }
   }
 

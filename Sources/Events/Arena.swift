@@ -47,12 +47,16 @@ public struct ValueBits: Sendable {
   @usableFromInline static let unparsed: UInt8 = 8  // a map or list as JSON source
 
   public static let null = ValueBits(kind: .null)
-  @inline(__always) public static func boolean(_ value: Bool) -> ValueBits { ValueBits(kind: .boolean, b: value ? 1 : 0) }
+  @inline(__always) public static func boolean(_ value: Bool) -> ValueBits {
+    ValueBits(kind: .boolean, b: value ? 1 : 0)
+  }
   @inline(__always) public static func integer(_ value: Int64) -> ValueBits {
     ValueBits(kind: .integer, b: UInt64(bitPattern: value))
   }
   @inline(__always) public static func integer(_ value: Int) -> ValueBits { integer(Int64(value)) }
-  @inline(__always) public static func double(_ value: Double) -> ValueBits { ValueBits(kind: .double, b: value.bitPattern) }
+  @inline(__always) public static func double(_ value: Double) -> ValueBits {
+    ValueBits(kind: .double, b: value.bitPattern)
+  }
   @inline(__always) public static func timestamp(_ value: Timestamp) -> ValueBits {
     ValueBits(kind: .timestamp, a: value.nanos, b: UInt64(bitPattern: value.seconds))
   }
@@ -165,7 +169,8 @@ func hashKey(_ p: UnsafePointer<UInt8>, _ count: Int) -> UInt32 {
       }
     }
   }
-  let mixed = (low ^ keySeeds.0).multipliedFullWidth(by: high ^ keySeeds.1 ^ UInt64(truncatingIfNeeded: count) &<< 56 | 1)
+  let mixed = (low ^ keySeeds.0).multipliedFullWidth(
+    by: high ^ keySeeds.1 ^ UInt64(truncatingIfNeeded: count) &<< 56 | 1)
   let folded = mixed.high ^ mixed.low
   return UInt32(truncatingIfNeeded: folded ^ folded >> 32)
 }
@@ -309,7 +314,9 @@ struct Arena: ~Copyable {
 
   @usableFromInline @inline(__always)
   mutating func copy(_ bytes: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
-    guard let source = bytes.baseAddress, bytes.count > 0 else { return UnsafeRawBufferPointer(start: emptyText, count: 0) }
+    guard let source = bytes.baseAddress, bytes.count > 0 else {
+      return UnsafeRawBufferPointer(start: emptyText, count: 0)
+    }
     let start = allocate(bytes.count)
     memcpy(start, source, bytes.count)
     return UnsafeRawBufferPointer(start: start, count: bytes.count)

@@ -258,7 +258,9 @@ public final class Condition: @unchecked Sendable, CustomStringConvertible {
     case (.field(let a), .field(let b)): return try isMember(event.value(a), event.value(b))
     case (_, .field(let b)):
       guard let constant = left.constant, let holder = event.value(b) else { return false }
-      if let text = holder.text, case .text(let bytes) = constant { return bytes.withUnsafeBytes { contains(text, $0) } }
+      if let text = holder.text, case .text(let bytes) = constant {
+        return bytes.withUnsafeBytes { contains(text, $0) }
+      }
       guard holder.isList else { return false }
       var child = holder.first
       while let element = child {

@@ -213,7 +213,9 @@ struct ConditionParser {
     skipSpace()
     let inner = try expression()
     skipSpace()
-    guard byte == 41 else { throw byte == nil ? fail("this parenthesis is not closed", at: open) : fail("expected ')'") }
+    guard byte == 41 else {
+      throw byte == nil ? fail("this parenthesis is not closed", at: open) : fail("expected ')'")
+    }
     i += 1
     return inner
   }
@@ -277,7 +279,8 @@ struct ConditionParser {
       let word = String(decoding: source[start..<i], as: UTF8.self)
       let hint =
         word == "true" || word == "false"
-        ? "test a boolean by the field alone, as in [field] or ![field]" : "a field stands in brackets, a text in quotes"
+        ? "test a boolean by the field alone, as in [field] or ![field]"
+        : "a field stands in brackets, a text in quotes"
       throw fail("'\(word)' is no operand: \(hint)", at: start)
     }
   }
@@ -333,7 +336,9 @@ struct ConditionParser {
       let name = i
       while let c = byte, c != 93, c != 91, c != 44 { i += 1; _ = c }
       guard byte == 93 else {
-        throw byte == nil ? fail("this bracket is not closed", at: start) : fail("no field reference, and no list of constants", at: start)
+        throw byte == nil
+          ? fail("this bracket is not closed", at: start)
+          : fail("no field reference, and no list of constants", at: start)
       }
       guard i > name else { throw fail("an empty name in a field reference", at: start) }
       i += 1

@@ -412,7 +412,9 @@ public struct Event {
 
 @inline(__always)
 public func equal(_ left: UnsafeRawBufferPointer, _ right: UnsafeRawBufferPointer) -> Bool {
-  guard left.count == right.count, let a = left.baseAddress, let b = right.baseAddress else { return left.count == right.count }
+  guard left.count == right.count, let a = left.baseAddress, let b = right.baseAddress else {
+    return left.count == right.count
+  }
   return memcmp(a, b, left.count) == 0
 }
 

@@ -179,7 +179,8 @@ struct JSONReader {
   /// Makes the node of a value and links it below the innermost open container; an earlier member of the same key
   /// takes the value instead.
   @inline(__always)
-  private func attach(_ key: Key, _ bits: ValueBits, _ depth: Int, _ frames: UnsafeMutablePointer<JSONFrame>) -> UInt32 {
+  private func attach(_ key: Key, _ bits: ValueBits, _ depth: Int, _ frames: UnsafeMutablePointer<JSONFrame>) -> UInt32
+  {
     guard depth > 0 else { return arena.pointee.makeNode(noKey, bits) }
     let frame = frames + (depth &- 1)
     if frame.pointee.isMap {
@@ -279,7 +280,8 @@ struct JSONReader {
       if p.pointee == UInt8(ascii: "\"") { break }
       guard p.pointee == UInt8(ascii: "\\") else { throw fail(.controlCharacter, p) }
       flags = ValueBits.escaped
-      if _fastPath(p[1] == UInt8(ascii: "\"") || p[1] == UInt8(ascii: "\\") || p[1] == UInt8(ascii: "n")), end - p >= 2 {
+      if _fastPath(p[1] == UInt8(ascii: "\"") || p[1] == UInt8(ascii: "\\") || p[1] == UInt8(ascii: "n")), end - p >= 2
+      {
         p += 2
       } else {
         try skipEscape(&p)
@@ -288,7 +290,8 @@ struct JSONReader {
     let count = p - start
     if _slowPath(high >> 16 != 0), let bad = firstInvalidUTF8(start, count) { throw fail(.badUTF8, start + bad) }
     p += 1
-    return ValueBits(kind: .text, flags: flags, a: UInt32(truncatingIfNeeded: count), b: UInt64(UInt(bitPattern: start)))
+    return ValueBits(
+      kind: .text, flags: flags, a: UInt32(truncatingIfNeeded: count), b: UInt64(UInt(bitPattern: start)))
   }
 
   @inline(never)
@@ -355,7 +358,9 @@ struct JSONReader {
       return ValueBits(kind: fits ? .integer : .bigInteger, flags: ValueBits.raw, a: a, b: b)
     }
     // A float beyond the range of a double is infinity from here on and is written as a text.
-    if _slowPath(hasExponent || digitCount > 300), let value = parseDouble(span), !value.isFinite { return .double(value) }
+    if _slowPath(hasExponent || digitCount > 300), let value = parseDouble(span), !value.isFinite {
+      return .double(value)
+    }
     return ValueBits(kind: .double, flags: ValueBits.raw, a: a, b: b)
   }
 }

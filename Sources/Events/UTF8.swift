@@ -68,7 +68,8 @@ private func brokenLength(_ p: UnsafePointer<UInt8>, _ left: Int) -> Int {
     if n == 1 {
       let second = p[1]
       switch p[0] {
-      case 0xe0 where second < 0xa0, 0xed where second > 0x9f, 0xf0 where second < 0x90, 0xf4 where second > 0x8f: return 1
+      case 0xe0 where second < 0xa0, 0xed where second > 0x9f, 0xf0 where second < 0x90, 0xf4 where second > 0x8f:
+        return 1
       default: break
       }
     }

@@ -146,7 +146,9 @@ struct FileOutput: OutputPlugin {
         built += part + "/"
         if built != "/", mkdir(built, 0o750) != 0, errno != EEXIST { throw SystemError(errno, call: "mkdir \(built)") }
       }
-      let descriptor = try systemCall("open \(name)") { Glibc.open(name, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0o640) }
+      let descriptor = try systemCall("open \(name)") {
+        Glibc.open(name, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0o640)
+      }
       try cutTornLine(descriptor, name)
       state.descriptors[name] = descriptor
       return descriptor

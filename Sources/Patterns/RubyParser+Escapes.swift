@@ -148,7 +148,9 @@ extension RubyParser {
       guard let value = hex(4, 4) else { throw PatternError("\\u wants four hexadecimal digits", at: start) }
       return try scalar(value, start)
     case "c":
-      guard at < text.count, text[at].value < 128 else { throw PatternError("a control character has no end", at: start) }
+      guard at < text.count, text[at].value < 128 else {
+        throw PatternError("a control character has no end", at: start)
+      }
       at += 1
       return text[at - 1].value & 0x1f
     case "C" where has("-"):

@@ -351,7 +351,9 @@ struct RubyParser {
 
   private mutating func conditional(_ start: Int) throws(PatternError) -> RubyNode {
     at += 1
-    guard let end = text[at...].firstIndex(of: ")") else { throw PatternError("a parenthesis is not closed", at: start) }
+    guard let end = text[at...].firstIndex(of: ")") else {
+      throw PatternError("a parenthesis is not closed", at: start)
+    }
     var from = at
     var to = end
     if to - from > 2, text[from] == "<" || text[from] == "'" {

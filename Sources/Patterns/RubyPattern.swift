@@ -242,7 +242,9 @@ struct RubyWriter {
       text += set.negated ? "[^" : "["
       for item in set.operands[0] { write(item) }
       // Nothing is in a class without items, and PCRE2 has no such class.
-      if set.operands[0].isEmpty { text = String(text.dropLast(set.negated ? 2 : 1)) + (set.negated ? "(?s:.)" : "(?!)") }
+      if set.operands[0].isEmpty {
+        text = String(text.dropLast(set.negated ? 2 : 1)) + (set.negated ? "(?s:.)" : "(?!)")
+      }
       text += set.operands[0].isEmpty ? "" : "]"
       return
     }
@@ -300,7 +302,8 @@ struct RubyWriter {
 
   private mutating func character(inClass c: UInt32) {
     switch c {
-    case 0x30...0x39, 0x41...0x5a, 0x5f, 0x61...0x7a: text.unicodeScalars.append(Unicode.Scalar(UInt8(truncatingIfNeeded: c)))
+    case 0x30...0x39, 0x41...0x5a, 0x5f, 0x61...0x7a:
+      text.unicodeScalars.append(Unicode.Scalar(UInt8(truncatingIfNeeded: c)))
     case 0x20...0x7e:
       text += "\\"
       text.unicodeScalars.append(Unicode.Scalar(UInt8(truncatingIfNeeded: c)))

@@ -13,7 +13,8 @@ public struct PatternRisk: Equatable, Sendable {
 
     public var sentence: String {
       switch self {
-      case .exponential: "a repetition of a repetition over the same characters can take forever on text that does not match"
+      case .exponential:
+        "a repetition of a repetition over the same characters can take forever on text that does not match"
       case .polynomial: "neighbouring repetitions over the same characters get slow on long text that does not match"
       }
     }

@@ -96,7 +96,9 @@ package final class PipelineRuntime: Sendable {
   /// - Parameter drain: Works until the queue is empty first, within the same deadline.
   package func stop(deadline: Instant, drain: Bool) {
     if drain {
-      while !queue.isDrained, Instant.now < deadline { _ = threads.wait(until: Instant.now + .milliseconds(20)) { _ in nil as Int? } }
+      while !queue.isDrained, Instant.now < deadline {
+        _ = threads.wait(until: Instant.now + .milliseconds(20)) { _ in nil as Int? }
+      }
     }
     isStopping.store(true, ordering: .releasing)
     // A worker may wait in an output that is stuck; stopping the outputs frees it.
@@ -242,7 +244,8 @@ private final class Worker: ConditionFailureHandler {
 
   // MARK: Conditions without an answer
 
-  func conditionFailed(_ event: Event, _ condition: Condition, _ failure: ConditionFailure, at position: SourcePosition) {
+  func conditionFailed(_ event: Event, _ condition: Condition, _ failure: ConditionFailure, at position: SourcePosition)
+  {
     writeLetter(event, stage: "condition", condition, failure, at: position)
   }
 

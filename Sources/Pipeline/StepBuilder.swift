@@ -48,7 +48,9 @@ package final class StepBuilder {
     if condition?.constantValue == false { return nil }
     let context = FilterContext(
       pipelineID: pipelineID, stepID: stepID, position: position, ecs: mode(options), services: services)
-    guard let built = kind.build(without("ecs_compatibility", in: options, unless: kind.options), position, context, problems)
+    guard
+      let built = kind.build(
+        without("ecs_compatibility", in: options, unless: kind.options), position, context, problems)
     else { return nil }
     return .filter(
       FilterStep(

@@ -10,7 +10,8 @@ public struct Manual: Sendable {
   /// Tags that the plugin puts on events that it could not handle.
   public let failureTags: [String]
 
-  public init(name: String, summary: String, details: String = "", examples: [Example] = [], failureTags: [String] = []) {
+  public init(name: String, summary: String, details: String = "", examples: [Example] = [], failureTags: [String] = [])
+  {
     self.name = name
     self.summary = summary
     self.details = details

@@ -7,7 +7,8 @@ internal import Diagnostics
 internal import Records
 
 /// Bytes of a block in memory, shared by the queue and the batches that were read from it.
-final class Chunk: @unchecked Sendable {  // unchecked: written by one thread until it is published, read-only afterwards
+// unchecked: written by one thread until it is published, read-only afterwards
+final class Chunk: @unchecked Sendable {
   let base: UnsafeMutableRawPointer
   let byteCount: Int
   var blocks: [Block] = []
@@ -153,7 +154,8 @@ struct BlockDraft {
       payload.copyMemory(from: part.batch.payloads.pointer + start, byteCount: part.byteCount)
       payload += part.byteCount
       for i in part.records {
-        table.storeBytes(of: UInt32(truncatingIfNeeded: ends[i] &- start).littleEndian, toByteOffset: lengthAt, as: UInt32.self)
+        table.storeBytes(
+          of: UInt32(truncatingIfNeeded: ends[i] &- start).littleEndian, toByteOffset: lengthAt, as: UInt32.self)
         start = ends[i]
         lengthAt &+= 8
       }

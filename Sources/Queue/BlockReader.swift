@@ -103,7 +103,8 @@ final class BlockReader {
   }
 
   private func transform(
-    _ file: UnsafeRawPointer, _ stored: UnsafeRawBufferPointer, _ header: BlockHeader, segment: SegmentHeader, seed: UInt32
+    _ file: UnsafeRawPointer, _ stored: UnsafeRawBufferPointer, _ header: BlockHeader, segment: SegmentHeader,
+    seed: UInt32
   ) -> Chunk? {
     let target = Chunk(byteCount: Int(header.rawBytes))
     let room = UnsafeMutableRawBufferPointer(start: target.base, count: Int(header.rawBytes))

@@ -57,8 +57,10 @@ struct Checkpoint: Equatable {
       }
       guard get32(0) == marker, get32(60) == sys_crc32c(0, base, 60) else { return nil }
       return Checkpoint(
-        generation: get64(8), released: Position(segment: get64(16), index: get32(28)), releasedOffset: UInt64(get32(24)),
-        dispatched: Position(segment: get64(32), index: get32(40)), synced: Position(segment: get64(48), index: get32(44)),
+        generation: get64(8), released: Position(segment: get64(16), index: get32(28)),
+        releasedOffset: UInt64(get32(24)),
+        dispatched: Position(segment: get64(32), index: get32(40)),
+        synced: Position(segment: get64(48), index: get32(44)),
         syncedOffset: UInt64(get32(56)), isClean: get32(4) & 1 != 0)
     }
   }

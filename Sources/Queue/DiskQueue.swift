@@ -93,7 +93,8 @@ public final class DiskQueue: EventQueue, BatchOwner {
   }
 
   package init(
-    folder: String, settings: QueueSettings, fileSystem: any FileSystem, runsThreads: Bool, faults: QueueFaults = QueueFaults()
+    folder: String, settings: QueueSettings, fileSystem: any FileSystem, runsThreads: Bool,
+    faults: QueueFaults = QueueFaults()
   ) throws(QueueOpenError) {
     self.folder = folder
     self.settings = settings
@@ -289,19 +290,21 @@ final class QueueThread: @unchecked Sendable {  // unchecked: `thread` is writte
   private let isStarted: Bool
 
   init(_ name: String, _ body: @escaping @Sendable () -> Void) {
-    final class Start { let name: String; let body: @Sendable () -> Void
+    final class Start {
+      let name: String; let body: @Sendable () -> Void
       init(_ name: String, _ body: @escaping @Sendable () -> Void) { self.name = name; self.body = body }
     }
     let context = Unmanaged.passRetained(Start(name, body)).toOpaque()
-    isStarted = pthread_create(
-      &thread, nil,
-      { context in
-        guard let context else { return nil }
-        let start = Unmanaged<Start>.fromOpaque(context).takeRetainedValue()
-        nameThread(start.name)
-        start.body()
-        return nil
-      }, context) == 0
+    isStarted =
+      pthread_create(
+        &thread, nil,
+        { context in
+          guard let context else { return nil }
+          let start = Unmanaged<Start>.fromOpaque(context).takeRetainedValue()
+          nameThread(start.name)
+          start.body()
+          return nil
+        }, context) == 0
     if !isStarted { Unmanaged<Start>.fromOpaque(context).release() }
   }
 

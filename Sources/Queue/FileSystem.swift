@@ -1,8 +1,8 @@
 //  The disk as queues and dead letters see it. Everything they do to files goes through these two protocols, so that a
 //  test can stop the world at any call, tear a write or refuse a sync.
 
-public import Diagnostics
 internal import CSystem
+public import Diagnostics
 internal import Glibc
 
 /// A folder's worth of disk. Safe to use from several threads.

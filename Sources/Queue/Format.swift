@@ -143,7 +143,8 @@ struct BlockHeader: Equatable {
     put(tableSum, 24)
     put(storedSum, 28)
     put(durableEnd, 32)
-    base.storeBytes(of: compression | (isEncrypted ? 0x10 : 0) | (origin != nil ? 0x20 : 0), toByteOffset: 36, as: UInt8.self)
+    base.storeBytes(
+      of: compression | (isEncrypted ? 0x10 : 0) | (origin != nil ? 0x20 : 0), toByteOffset: 36, as: UInt8.self)
     base.storeBytes(of: arrivalNs.littleEndian, toByteOffset: 40, as: Int64.self)
     if let origin {
       origin.segment.store(to: base + 48)

@@ -1,7 +1,7 @@
 //  Names of segments and records that are never given twice: not after a restart, a failed sync or a recycled file.
 
-internal import Diagnostics
 internal import CSystem
+internal import Diagnostics
 internal import Glibc
 
 /// The name of a segment: 6 bytes of unix milliseconds, then 5 random bytes, so that names sort by time.
@@ -29,7 +29,8 @@ public struct SegmentIdentity: Hashable, Sendable, Comparable {
     high = UInt64(bigEndian: bytes.loadUnaligned(as: UInt64.self))
     low =
       UInt32(bytes.load(fromByteOffset: 8, as: UInt8.self)) << 16
-      | UInt32(bytes.load(fromByteOffset: 9, as: UInt8.self)) << 8 | UInt32(bytes.load(fromByteOffset: 10, as: UInt8.self))
+      | UInt32(bytes.load(fromByteOffset: 9, as: UInt8.self)) << 8
+      | UInt32(bytes.load(fromByteOffset: 10, as: UInt8.self))
   }
 
   func store(to bytes: UnsafeMutableRawPointer) {

@@ -114,7 +114,8 @@ public final class MemoryQueue: EventQueue, BatchOwner {
 
   private func take(_ maxRecords: Int, _ maxBytes: Int, _ state: inout State) -> QueueBatch.Contents {
     var contents = QueueBatch.Contents()
-    while contents.payloads.count < maxRecords, state.head < state.batches.count, let batch = state.batches[state.head] {
+    while contents.payloads.count < maxRecords, state.head < state.batches.count, let batch = state.batches[state.head]
+    {
       let first = contents.payloads.count
       let base = UnsafeRawPointer(batch.payloads.pointer)
       var start = state.next == 0 ? 0 : batch.ends[state.next - 1]
@@ -135,7 +136,8 @@ public final class MemoryQueue: EventQueue, BatchOwner {
       contents.owners.append(batch)
       contents.runs.append(
         QueueBatch.Run(
-          range: first..<first + count, arrivalNs: batch.arrivalNs, descriptor: batch.descriptor, context: batch.context,
+          range: first..<first + count, arrivalNs: batch.arrivalNs, descriptor: batch.descriptor,
+          context: batch.context,
           isRecovered: false, firstIdentity: RecordIdentity(segment: state.identity, index: state.nextIndex)))
       state.nextIndex += UInt32(count)
       if state.next < batch.count { break }
@@ -158,7 +160,9 @@ public final class MemoryQueue: EventQueue, BatchOwner {
       state.inFlight -= 1
       state.unreleased -= contents.payloads.count
       state.bytes -= contents.byteCount
-      if state.head < state.batches.count, let first = state.batches[state.head] { state.oldestArrivalNs = first.arrivalNs }
+      if state.head < state.batches.count, let first = state.batches[state.head] {
+        state.oldestArrivalNs = first.arrivalNs
+      }
       var entered: [Waiting] = []
       while let first = state.waiting.first, hasRoom(for: first.batch, state) {
         state.waiting.removeFirst()

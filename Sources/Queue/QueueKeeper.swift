@@ -93,7 +93,8 @@ final class QueueKeeper: @unchecked Sendable {  // unchecked: see above
       Checkpoint(
         generation: 0, released: ledger.released, releasedOffset: UInt64(ledger.releasedOffset),
         // What an earlier life may have handed out counts as well.
-        dispatched: max(ledger.dispatched, ledger.recoveredBefore), synced: ledger.synced, syncedOffset: UInt64(ledger.syncedOffset), isClean: isClean)
+        dispatched: max(ledger.dispatched, ledger.recoveredBefore), synced: ledger.synced,
+        syncedOffset: UInt64(ledger.syncedOffset), isClean: isClean)
     }
     if faults.checkpointsUnreleased {
       next.released = next.dispatched
@@ -166,7 +167,8 @@ final class QueueKeeper: @unchecked Sendable {  // unchecked: see above
       }
     } catch {
       Log.warn(
-        "queue.remove-failed", "A finished segment could not be removed; it takes up space and is removed at the next start.",
+        "queue.remove-failed",
+        "A finished segment could not be removed; it takes up space and is removed at the next start.",
         ["queue": .text(queue.settings.name), "file": .text(segment.path), "reason": .text(error.description)])
     }
   }
@@ -191,7 +193,8 @@ final class QueueKeeper: @unchecked Sendable {  // unchecked: see above
   private func wantsSpare(_ queue: DiskQueue) -> Bool {
     queue.settings.segmentBytes >= QueueKeeper.stepBytes
       && queue.ledger.withLock { ledger in
-        ledger.spares.isEmpty && (ledger.segments.last.map { !$0.isSealed && $0.end > queue.segmentCapacity / 4 } ?? false)
+        ledger.spares.isEmpty
+          && (ledger.segments.last.map { !$0.isSealed && $0.end > queue.segmentCapacity / 4 } ?? false)
       }
   }
 

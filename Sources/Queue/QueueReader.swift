@@ -70,7 +70,8 @@ final class QueueReader: @unchecked Sendable {  // unchecked: see above
 
   /// Copies nothing: the batch gets pointers into the chunk.
   private func take(
-    _ block: Block, _ chunk: Chunk, _ harvest: inout Harvest, _ maxRecords: Int, _ maxBytes: Int, _ recoveredBefore: Position
+    _ block: Block, _ chunk: Chunk, _ harvest: inout Harvest, _ maxRecords: Int, _ maxBytes: Int,
+    _ recoveredBefore: Position
   ) -> Bool {
     if harvest.contents.owners.last !== chunk { harvest.contents.owners.append(chunk) }
     var pointer = payload ?? block.payloads
@@ -195,7 +196,8 @@ final class QueueReader: @unchecked Sendable {  // unchecked: see above
           continue
         }
         while let cached = ledger.firstCached, let first = cached.blocks.first {
-          let isBehind = cached.segment < cursor.segment || (cached.segment == cursor.segment && first.offset < cursor.offset)
+          let isBehind =
+            cached.segment < cursor.segment || (cached.segment == cursor.segment && first.offset < cursor.offset)
           if !isBehind { break }
           ledger.popCache()
         }
@@ -236,7 +238,8 @@ final class QueueReader: @unchecked Sendable {  // unchecked: see above
       let end = next?.offset ?? limit
       let lost = nextIndex > cursor.index ? Int(nextIndex - cursor.index) : 0
       report(
-        queue, segment, cursor.offset, end - cursor.offset, lost, Quarantine.copy(file, cursor.offset, end, segment, queue))
+        queue, segment, cursor.offset, end - cursor.offset, lost,
+        Quarantine.copy(file, cursor.offset, end, segment, queue))
       harvest.lost += lost
       cursor.offset = end
       cursor.index = max(cursor.index, nextIndex)
@@ -287,13 +290,15 @@ final class QueueReader: @unchecked Sendable {  // unchecked: see above
     report(queue, segment, block.offset, block.extent, lost, kept)
   }
 
-  private func report(_ queue: DiskQueue, _ segment: Segment, _ offset: Int, _ bytes: Int, _ lost: Int, _ kept: String?) {
+  private func report(_ queue: DiskQueue, _ segment: Segment, _ offset: Int, _ bytes: Int, _ lost: Int, _ kept: String?)
+  {
     queue.counters.damagedPlaces.add()
     queue.counters.damagedEvents.add(lost)
     Log.error(
       "queue.segment-damaged", "A queue segment is damaged; the events there are lost, those beside them are not.",
       [
-        "queue": .text(queue.settings.name), "file": .text(segment.path), "offset": .number(offset), "bytes": .number(bytes),
+        "queue": .text(queue.settings.name), "file": .text(segment.path), "offset": .number(offset),
+        "bytes": .number(bytes),
         "events_lost": .number(lost), "kept_in": .text(kept ?? "nowhere: the bytes could not be read or written"),
         "next": "`sluice queue check` shows the rest of the queue; check the disk",
       ])
@@ -384,7 +389,8 @@ enum Quarantine {
   static let limitBytes = 64 << 20
 
   /// Copies a damaged place to a file of its own; nil where that fails. A copy that is there already is kept.
-  static func copy(_ file: any QueueFile, _ offset: Int, _ end: Int, _ segment: Segment, _ queue: DiskQueue) -> String? {
+  static func copy(_ file: any QueueFile, _ offset: Int, _ end: Int, _ segment: Segment, _ queue: DiskQueue) -> String?
+  {
     let path = "\(segment.path.dropLast(4))-\(offset).bad"
     let count = min(end - offset, limitBytes)
     guard count > 0 else { return nil }

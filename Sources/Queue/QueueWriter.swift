@@ -46,7 +46,10 @@ final class QueueWriter: @unchecked Sendable {  // unchecked: see above
   private let busy = Atomic<Bool>(false)
   let freeBytes = Gauge()
 
-  init(nextNumber: UInt64, previous: (number: UInt64, end: Int, count: UInt32), settings: QueueSettings, faults: QueueFaults) {
+  init(
+    nextNumber: UInt64, previous: (number: UInt64, end: Int, count: UInt32), settings: QueueSettings,
+    faults: QueueFaults
+  ) {
     self.nextNumber = nextNumber
     self.previous = previous
     self.settings = settings
@@ -130,7 +133,11 @@ final class QueueWriter: @unchecked Sendable {  // unchecked: see above
   /// Takes as many waiting batches as one sync should serve and as there is room for.
   private func takeGroup(_ queue: DiskQueue) -> QueueFullReasons {
     // A look without the ledger, which readers use.
-    if queue.intake.withLock({ $0.isPoked = false; return $0.parts.isEmpty }) { return [] }
+    if queue.intake.withLock({
+      $0.isPoked = false; return $0.parts.isEmpty
+    }) {
+      return []
+    }
     let (used, unreleased, canSeal) = queue.ledger.withLock { ledger in
       (ledger.usedBytes, ledger.unreleased, ledger.unreleased == 0 && !ledger.segments.isEmpty)
     }

@@ -41,7 +41,8 @@ struct Recovery {
   static func open(
     folder: String, settings: QueueSettings, fileSystem: any FileSystem, capacity: Int, faults: QueueFaults
   ) throws(QueueOpenError) -> Opened {
-    var recovery = Recovery(folder: folder, settings: settings, fileSystem: fileSystem, capacity: capacity, faults: faults)
+    var recovery = Recovery(
+      folder: folder, settings: settings, fileSystem: fileSystem, capacity: capacity, faults: faults)
     let lock: any FileLock
     do {
       try fileSystem.createFolder(folder)
@@ -76,7 +77,9 @@ struct Recovery {
     let previous = segments.last.map { ($0.number, $0.end, $0.count) } ?? (0, 0, 0)
     let last = segments.last?.number ?? 0
     var released = checkpoint?.released ?? Position(segment: 0, index: 0)
-    if segments.first.map({ $0.number > released.segment }) ?? false { released = Position(segment: segments[0].number, index: 0) }
+    if segments.first.map({ $0.number > released.segment }) ?? false {
+      released = Position(segment: segments[0].number, index: 0)
+    }
     let gone = segments.filter { $0.number < released.segment }
     segments.removeAll { $0.number < released.segment }
     let isExact = checkpoint.map { $0.released == released } ?? false
@@ -154,7 +157,8 @@ struct Recovery {
     }
     if setAside > 0 {
       Log.info(
-        "queue.bad-files", "Damaged bytes that were set aside earlier are still there; remove them once they are looked at.",
+        "queue.bad-files",
+        "Damaged bytes that were set aside earlier are still there; remove them once they are looked at.",
         ["folder": .text(folder), "files": .number(setAside)])
     }
     return numbers
@@ -264,7 +268,8 @@ struct Recovery {
       let file = try fileSystem.open(segment.path, .readWrite)
       let size = try file.size()
       let found = try SegmentScan.end(
-        file, segment, keys: settings.keys, from: end, count: count, size: size, ignoresChecksums: faults.ignoresChecksums)
+        file, segment, keys: settings.keys, from: end, count: count, size: size,
+        ignoresChecksums: faults.ignoresChecksums)
       if found.end > known { try makeLasting(file, from: known, to: found.end) }
       return found
     }

@@ -35,7 +35,9 @@ import Testing
         let event = try event(batch, given)
         let answer: String
         do { answer = try condition.evaluate(event, scratch) ? "true" : "false" } catch { answer = "\"error\"" }
-        if answer != expected.json { failures.append("\(item.id): \(text) on \(given.json): \(answer), recorded \(expected.json)") }
+        if answer != expected.json {
+          failures.append("\(item.id): \(text) on \(given.json): \(answer), recorded \(expected.json)")
+        }
       }
     }
     #expect(failures.isEmpty, "\(failures.count) differ:\n\(failures.prefix(40).joined(separator: "\n"))")
@@ -77,7 +79,9 @@ import Testing
       }
       let expected = item["expect"]?.string
       if expected == "__NOW__" { continue }
-      if printed != expected { failures.append("\(item.id): \(text): \(printed ?? "error"), recorded \(expected ?? "?")") }
+      if printed != expected {
+        failures.append("\(item.id): \(text): \(printed ?? "error"), recorded \(expected ?? "?")")
+      }
     }
     #expect(failures.isEmpty, "\(failures.count) differ:\n\(failures.prefix(40).joined(separator: "\n"))")
   }

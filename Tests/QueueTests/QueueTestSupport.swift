@@ -38,13 +38,17 @@ final class Folder: Sendable {
     let fd = open(path + "/" + name, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
     defer { close(fd) }
     var done = 0
-    bytes.withUnsafeBytes { while done < bytes.count { done += max(0, Glibc.write(fd, $0.baseAddress! + done, bytes.count - done)) } }
+    bytes.withUnsafeBytes {
+      while done < bytes.count { done += max(0, Glibc.write(fd, $0.baseAddress! + done, bytes.count - done)) }
+    }
   }
 }
 
 let descriptor = RecordDescriptor(Array(#"{"codec":"json"}"#.utf8))
 
-func batch(_ texts: [String], context: RecordContext? = nil, descriptor: RecordDescriptor = descriptor, arrivalNs: Int64 = 7)
+func batch(
+  _ texts: [String], context: RecordContext? = nil, descriptor: RecordDescriptor = descriptor, arrivalNs: Int64 = 7
+)
   -> RecordBatch
 {
   let batch = RecordBatch(descriptor: descriptor, context: context, arrivalNs: arrivalNs)

@@ -8,7 +8,8 @@ import Testing
     let folder = Folder()
     let queue = try openQueue(folder)
     let context = RecordContext(Array("peer".utf8))
-    #expect(append(queue, [batch(["a", "", "ccc"], context: context, arrivalNs: 11), batch(["d"], arrivalNs: 12)]) == 2)
+    #expect(
+      append(queue, [batch(["a", "", "ccc"], context: context, arrivalNs: 11), batch(["d"], arrivalNs: 12)]) == 2)
     let read = try #require(queue.readNow())
     #expect(read.texts == ["a", "", "ccc", "d"])
     #expect(read.runs.map(\.range) == [0..<3, 3..<4])
@@ -158,7 +159,9 @@ import Testing
     queue.close()
   }
 
-  @Test(arguments: [1 << 16, 100_000, 3 << 20]) func `a record larger than a segment gets one of its own`(size: Int) throws {
+  @Test(arguments: [1 << 16, 100_000, 3 << 20]) func `a record larger than a segment gets one of its own`(size: Int)
+    throws
+  {
     let folder = Folder()
     let queue = try openQueue(folder, smallSettings { $0.maxBytes = 16 << 20 })
     let large = String(repeating: "L", count: size)
@@ -177,10 +180,16 @@ import Testing
     let left = Gate(total)
     let workers = (0..<3).map { _ in
       Worker {
-        while let batch = queue.read(maxRecords: 64, maxBytes: .max, until: Instant.now + .seconds(30), gather: .milliseconds(1)) {
+        while let batch = queue.read(
+          maxRecords: 64, maxBytes: .max, until: Instant.now + .seconds(30), gather: .milliseconds(1))
+        {
           seen.withLock { seen in for text in batch.texts { seen[text, default: 0] += 1 } }
           batch.release()
-          if left.update({ $0 -= batch.count; return $0 }) <= 0 { return }
+          if left.update({
+            $0 -= batch.count; return $0
+          }) <= 0 {
+            return
+          }
           if left.withLock({ $0 <= 0 }) { return }
         }
       }

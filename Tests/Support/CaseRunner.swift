@@ -54,7 +54,8 @@ public struct CaseRunner {
     let folder = makeFiles(item["files"])
     defer { if let folder { removeFolder(folder) } }
     let ecs = ECSMode(rawValue: item["ecs"]?.string ?? "disabled") ?? .disabled
-    let services = Services(resolves: true, folder: casesFolder, dataFolder: "/tmp", configFolder: Fixtures.root + "/config")
+    let services = Services(
+      resolves: true, folder: casesFolder, dataFolder: "/tmp", configFolder: Fixtures.root + "/config")
     let builder = StepBuilder(registry: registry, pipelineID: "test", ecs: ecs, services: services, problems: problems)
     let steps = compile(item["steps"], builder, folder)
     let isRefused = item["error"]?.string == "config"

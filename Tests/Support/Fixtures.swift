@@ -4,7 +4,6 @@ import Diagnostics
 public import Events
 import Glibc
 
-
 public enum Fixtures {
   /// The project's root.
   public static let root: String = {

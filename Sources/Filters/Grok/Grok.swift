@@ -114,7 +114,8 @@ struct Grok: FilterPlugin {
       do throws(SystemError) {
         try library.load(context.services.path(path), glob: settings.patternsFilesGlob)
       } catch {
-        throw BuildFailure("patterns_dir", "'\(path)' cannot be read: \(error.reason)", code: "grok.patterns-unreadable")
+        throw BuildFailure(
+          "patterns_dir", "'\(path)' cannot be read: \(error.reason)", code: "grok.patterns-unreadable")
       }
     }
     for entry in settings.patternDefinitions.entries { library.define(entry.key, entry.value, at: entry.valuePosition) }

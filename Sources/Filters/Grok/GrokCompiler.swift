@@ -218,7 +218,8 @@ package final class GrokExpression: Sendable {
       guard let name else { continue }
       let parts = name.split(separator: ":", omittingEmptySubsequences: false)
       let field = parts.count > 1 && !parts[1].isEmpty ? String(parts[1]) : String(parts[0])
-      let type: GrokType = parts.count > 2 ? (parts[2] == "int" ? .integer : parts[2] == "float" ? .float : .text) : .text
+      let type: GrokType =
+        parts.count > 2 ? (parts[2] == "int" ? .integer : parts[2] == "float" ? .float : .text) : .text
       let place = GrokCapture.Place(group: i + 1, type: type)
       if let known = index[field] {
         result[known].places.append(place)
@@ -242,7 +243,9 @@ package final class GrokExpression: Sendable {
   /// The groups of the last match, field by field: capture, its place, start and end in bytes; -1 for a group that took
   /// no part.
   @inline(__always)
-  package func forEach(_ scratch: MatchScratch, _ body: (_ capture: Int, _ place: Int, _ start: Int, _ end: Int) -> Void) {
+  package func forEach(
+    _ scratch: MatchScratch, _ body: (_ capture: Int, _ place: Int, _ start: Int, _ end: Int) -> Void
+  ) {
     for capture in captures.indices {
       for place in captures[capture].places.indices {
         let group = captures[capture].places[place].group
