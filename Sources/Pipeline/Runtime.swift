@@ -142,6 +142,9 @@ private final class Worker: ConditionFailureHandler {
   private var part: [Int32] = []
   private var document = ByteBuffer()
   private var source: (any SourceRecords)?
+  /// Letters were written since the last sync; a letter could not be written before the stop.
+  private var hasUnsyncedLetters = false
+  private var hasLostLetter = false
   private var nextFlush = Instant.now + .seconds(5)
 
   init(_ runtime: PipelineRuntime, number: Int) {
@@ -205,6 +208,16 @@ private final class Worker: ConditionFailureHandler {
       }
       step.statistics.durationNs.add(Int((Instant.now - start).ns))
     }
+    // Letters of undecided conditions are on disk before their records are released; where they cannot be kept, the
+    // batch is never answered and comes again.
+    while hasUnsyncedLetters {
+      if runtime.deadLetters.sync() { hasUnsyncedLetters = false } else if runtime.stopRequested { return }
+      if hasUnsyncedLetters { usleep(200_000) }
+    }
+    if hasLostLetter {
+      hasLostLetter = false
+      return
+    }
     delivery.seal()
   }
 
@@ -266,9 +279,13 @@ private final class Worker: ConditionFailureHandler {
       message: "\(failure.reason.rawValue): \(condition.description) at \(position)")
     let source = self.source ?? NoRecords()
     while !runtime.deadLetters.write(reason, source: source, record: event.record, document: document.bytes) {
-      if runtime.stopRequested { return }
+      if runtime.stopRequested {
+        hasLostLetter = true
+        return
+      }
       usleep(200_000)
     }
+    hasUnsyncedLetters = true
   }
 }
 
