@@ -114,7 +114,7 @@ enum SeededHash {
   private static let seed: UInt64 = {
     var seed: UInt64 = 0
     // Without randomness the tables still work; they are only easier to aim at.
-    if sys_getrandom(&seed, 8) != 8 { seed = UInt64(truncatingIfNeeded: WallClock.ns) }
+    if sys_getrandom(&seed, 8) != 0 { seed = UInt64(truncatingIfNeeded: WallClock.ns) }
     return seed | 1
   }()
   static let start = seed
