@@ -3,6 +3,7 @@
 public import PluginKit
 
 public let allOutputs: [OutputKind] = [
+  OutputKind(Elasticsearch.self),
   OutputKind(FileOutput.self),
   OutputKind(Stdout.self),
 ]

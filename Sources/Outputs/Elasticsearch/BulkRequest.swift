@@ -1,0 +1,88 @@
+//  One bulk request: its bytes, and where each document lies within them.
+
+internal import Diagnostics
+internal import PluginKit
+
+/// The bytes that are in flight, and whether the output is to end.
+struct BulkFlow {
+  var bytes = 0
+  var arrivals: [BulkRequest] = []
+  var isStopping = false
+  var deadline = Instant(ns: .max)
+  var hasEnded = false
+}
+
+/// A request body and its documents. Filled by one worker, then owned by the sender.
+final class BulkRequest: @unchecked Sendable {  // unchecked: one owner at a time, handed over under a lock
+  struct Document {
+    /// Where the action line, the document and the next action line start.
+    var start: Int
+    var documentStart: Int
+    var end: Int
+    var record: Int
+    /// How often it has been answered with a refusal.
+    var attempts = 0
+    /// When it was refused first.
+    var refusedSince: Instant?
+  }
+
+  var body: ByteBuffer
+  var documents: [Document] = []
+  let delivery: Delivery
+  var notBefore = Instant(ns: 0)
+  /// Failures in a row, for the pauses between attempts.
+  var refusals = 0
+  var connectionFailures = 0
+  private let flow: Gate<BulkFlow>
+  private var counted = 0
+
+  init(_ delivery: Delivery, _ flow: Gate<BulkFlow>, capacity: Int) {
+    body = ByteBuffer(capacity: capacity)
+    self.delivery = delivery
+    self.flow = flow
+  }
+
+  deinit {
+    let bytes = counted
+    if bytes > 0 { flow.update { $0.bytes -= bytes } }
+  }
+
+  /// Counts the body as in flight, until the request goes away.
+  func count() {
+    counted = body.count
+    let bytes = counted
+    flow.withLock { $0.bytes += bytes }
+  }
+
+  /// A counted request of its own with some of the documents.
+  func copy(of chosen: some Collection<Document>) -> BulkRequest {
+    let copy = BulkRequest(delivery, flow, capacity: chosen.reduce(0) { $0 + $1.end - $1.start })
+    copy.refusals = refusals
+    for document in chosen {
+      let shift = copy.body.count - document.start
+      copy.body.append(UnsafeRawPointer(body.pointer + document.start), document.end - document.start)
+      var moved = document
+      moved.start += shift
+      moved.documentStart += shift
+      moved.end += shift
+      copy.documents.append(moved)
+    }
+    copy.count()
+    return copy
+  }
+
+  /// The JSON of a document, without the line feed behind it.
+  func json(_ document: Document) -> UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(
+      start: body.pointer + document.documentStart, count: document.end - 1 - document.documentStart)
+  }
+
+  /// The index that a document was sent to, read from its action line.
+  func index(_ document: Document) -> String {
+    let line = UnsafeRawBufferPointer(
+      start: body.pointer + document.start, count: document.documentStart - document.start)
+    // {"create":{"_index":"NAME": the name is the third quoted text, and holds no quote itself.
+    let parts = line.split(separator: 34, maxSplits: 6, omittingEmptySubsequences: false)
+    return parts.count > 5 ? String(decoding: parts[5], as: UTF8.self) : ""
+  }
+}
