@@ -77,7 +77,7 @@ public struct FragmentCache: ~Copyable {
       }
       hand = way + 1
     }
-    if Int(set[way].capacity) < size || Int(set[way].capacity) > size * 2 + 64 {
+    if set[way].block == nil || Int(set[way].capacity) < size || Int(set[way].capacity) > size * 2 + 64 {
       release(set + way)
       var sweep = 0
       while bytesHeld + size > bytesMax, sweep < setCount * FragmentCache.ways {
