@@ -9,6 +9,7 @@ public let allFilters: [FilterKind] = [
   FilterKind(Correlation.self),
   FilterKind(DateFilter.self),
   FilterKind(Drop.self),
+  FilterKind(Grok.self),
   FilterKind(JSONFilter.self),
   FilterKind(KeyValue.self),
   FilterKind(Mutate.self),

@@ -21,6 +21,7 @@ import Testing
     Recording(name: "drop"),
     // A map that a value joins stays one element (as common-decorate-022 has it); a map as a text is refused at start.
     Recording(name: "event", known: ["event-decorate-002", "event-decorate-003", "event-decorate-004"]),
+    Recording(name: "grok"),
     // A number that nobody touched stays as it is written: 0.1e1, not 1.
     Recording(name: "json", known: ["json-parse-107"]),
     // A word without a value takes its whole separator with it, where upstream leaves half of it (022); trimming is for
