@@ -16,6 +16,8 @@ public struct PatternError: Error, Equatable, Sendable, CustomStringConvertible 
   public var message: String
   /// Where, in Unicode characters of the expression as it was written, from 0.
   public var offset: Int
+  /// True if PCRE2's size limit is the reason.
+  var isTooLarge = false
 
   public init(_ message: String, at offset: Int) {
     self.message = message
@@ -149,7 +151,9 @@ public final class Pattern: @unchecked Sendable {  // unchecked: PCRE2 code is r
     let length = pcre2_get_error_message_8(status, &words, words.count)
     let message = length > 0 ? String(decoding: words[..<Int(length)], as: UTF8.self) : "error \(status)"
     let before = String(decoding: bytes[..<min(max(offset, 0), bytes.count)], as: UTF8.self)
-    throw PatternError(message, at: locate(before.unicodeScalars.count))
+    var error = PatternError(message, at: locate(before.unicodeScalars.count))
+    error.isTooLarge = status == PCRE2_ERROR_PATTERN_TOO_LARGE || status == PCRE2_ERROR_PATTERN_TOO_COMPLICATED
+    throw error
   }
 
   private static func number(_ code: OpaquePointer, _ what: UInt32) -> UInt32 {

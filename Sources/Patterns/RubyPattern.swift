@@ -33,6 +33,7 @@ public struct RubyPattern {
   /// The name of each numbered group, group 1 first; nil for groups without a name.
   public let groupNames: [String?]
   package let tree: RubyNode
+  private let numbers: [Int]
 
   public init(_ source: String, dialect: Dialect) throws(PatternError) {
     var parser = RubyParser(
@@ -48,6 +49,7 @@ public struct RubyPattern {
     }
     if names.count > 65_000 { throw PatternError("too many groups", at: 0) }
     groupNames = names
+    self.numbers = numbers
     var full = RubyWriter(numbers: numbers, ascii: false)
     full.write(tree)
     self.source = full.text
@@ -55,6 +57,15 @@ public struct RubyPattern {
     var twin = RubyWriter(numbers: numbers, ascii: true)
     twin.write(tree)
     asciiSource = twin.text
+  }
+
+  /// The same expression, smaller and a little slower: parts that occur more than once are written once, at the end, and
+  /// called. PCRE2 compiles at most 64 KiB, and a dozen `%{IPORHOST}` reach that.
+  func compact(ascii: Bool) -> String {
+    var writer = RubyWriter(numbers: numbers, ascii: ascii)
+    writer.sharesFrom = groupNames.count + 1
+    writer.write(tree)
+    return writer.whole
   }
 
   /// PCRE2's spelling of `source`.
@@ -90,11 +101,19 @@ extension Pattern {
     if read.unicodeClasses { options.insert(.unicodeClasses) }
     var groups: [String: [Int]] = [:]
     for (i, name) in read.groupNames.enumerated() { if let name { groups[name, default: []].append(i + 1) } }
+    let literal = read.tree.requiredLiteral
     // An error that only PCRE2 finds (a look-behind without a fixed length) is placed at the expression's start, since
     // its offset is one of the translated text.
-    try self.init(
-      read.source, ascii: twin ? read.asciiSource : nil, options: options, groups: groups,
-      literal: read.tree.requiredLiteral, jit: true, locate: { _ in 0 })
+    do throws(PatternError) {
+      try self.init(
+        read.source, ascii: twin ? read.asciiSource : nil, options: options, groups: groups, literal: literal, jit: true,
+        locate: { _ in 0 })
+    } catch {
+      guard error.isTooLarge else { throw error }
+      try self.init(
+        read.compact(ascii: false), ascii: twin ? read.compact(ascii: true) : nil, options: options, groups: groups,
+        literal: literal, jit: true, locate: { _ in 0 })
+    }
   }
 }
 
@@ -104,6 +123,14 @@ struct RubyWriter {
   let ascii: Bool
   var text = ""
   var unicode = false
+  /// The number of the first shared part; 0 shares none.
+  var sharesFrom = 0
+  private var shared: [String: Int] = [:]
+  private var sharedParts: [String] = []
+  private var capturesWritten = 0
+  private var caselessDepth = 0
+  /// Shorter parts are cheaper where they stand.
+  private static let sharedLengthMin = 120
 
   init(numbers: [Int], ascii: Bool) {
     self.numbers = numbers
@@ -161,7 +188,9 @@ struct RubyWriter {
     if case .group(.plain, let body) = node {
       switch body {
       case .character, .any, .set: write(body)
-      default: grouped("(?:", body)
+      default:
+        if sharesFrom == 0 { return grouped("(?:", body) }
+        grouped("(?:", node)
       }
     } else if case .set(let set) = node, !set.isSimple {
       grouped("(?:", node)
@@ -179,14 +208,46 @@ struct RubyWriter {
   private mutating func write(_ kind: RubyNode.Group, _ body: RubyNode) {
     switch kind {
     case .plain:
+      if sharesFrom > 0 { return share(body) }
       // Brackets around a sequence say nothing, and PCRE2 runs without them a little faster.
       if case .alternation = body { grouped("(?:", body) } else { write(body) }
-    case .capture(let index): grouped(numbers[index] > 0 ? "(" : "(?:", body)
+    case .capture(let index):
+      if numbers[index] > 0 { capturesWritten += 1 }
+      grouped(numbers[index] > 0 ? "(" : "(?:", body)
     case .atomic: grouped("(?>", body)
     case .ahead(let negated): grouped(negated ? "(?!" : "(?=", body)
     case .behind(let negated): grouped(negated ? "(?<!" : "(?<=", body)
-    case .caseless(let on): grouped(on ? "(?i:" : "(?-i:", body)
+    case .caseless(let on):
+      caselessDepth += 1
+      grouped(on ? "(?i:" : "(?-i:", body)
+      caselessDepth -= 1
     }
+  }
+
+  /// Writes a call of `body` instead of `body`, where that is possible and pays.
+  private mutating func share(_ body: RubyNode) {
+    let before = text
+    let captures = capturesWritten
+    text = ""
+    write(body)
+    let part = text
+    text = before
+    if capturesWritten > captures || caselessDepth > 0 || part.utf8.count < RubyWriter.sharedLengthMin {
+      if case .alternation = body { text += "(?:\(part))" } else { text += part }
+      return
+    }
+    let number = shared[part] ?? sharesFrom + sharedParts.count
+    if number == sharesFrom + sharedParts.count {
+      shared[part] = number
+      sharedParts.append(part)
+    }
+    text += "(?\(number))"
+  }
+
+  /// The text with the shared parts behind it.
+  var whole: String {
+    if sharedParts.isEmpty { return text }
+    return "(?:\(text))(?(DEFINE)" + sharedParts.map { "(\($0))" }.joined() + ")"
   }
 
   private mutating func write(_ quantifier: RubyNode.Quantifier) {

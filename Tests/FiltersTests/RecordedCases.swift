@@ -21,6 +21,14 @@ import Testing
     Recording(name: "drop"),
     // A map that a value joins stays one element (as common-decorate-022 has it); a map as a text is refused at start.
     Recording(name: "event", known: ["event-decorate-002", "event-decorate-003", "event-decorate-004"]),
+    // Upstream types the first of several equal captures only (643, 644), and puts the category of a name server's line
+    // under a misspelt field, as its next release no longer does (743 to 750).
+    Recording(
+      name: "grok",
+      known: [
+        "grok-library-643", "grok-library-644", "grok-library-743", "grok-library-744", "grok-library-748",
+        "grok-library-749", "grok-library-750",
+      ]),
     // A number that nobody touched stays as it is written: 0.1e1, not 1.
     Recording(name: "json", known: ["json-parse-107"]),
     // A word without a value takes its whole separator with it, where upstream leaves half of it (022); trimming is for

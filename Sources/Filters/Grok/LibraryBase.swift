@@ -38,14 +38,15 @@ extension GrokLibrary {
     WINDOWSMAC (?:[A-Fa-f0-9]{2}-){5}[A-Fa-f0-9]{2}
     COMMONMAC (?:[A-Fa-f0-9]{2}:){5}[A-Fa-f0-9]{2}
     MAC (?:%{CISCOMAC}|%{WINDOWSMAC}|%{COMMONMAC})
-    # The look-ahead turns host names and dotted addresses away before eight alternatives do.
-    IPV6 (?=(?>\h{0,4}):)(?:(?:\h{1,4}:){7}(?:\h{1,4}|:)|(?:\h{1,4}:){6}(?::\h{1,4}|%{_V4TAIL}|:)|(?:\h{1,4}:){5}(?:(?::\h{1,4}){1,2}|:%{_V4TAIL}|:)|(?:\h{1,4}:){4}(?:(?::\h{1,4}){1,3}|(?::\h{1,4})?:%{_V4TAIL}|:)|(?:\h{1,4}:){3}(?:(?::\h{1,4}){1,4}|(?::\h{1,4}){0,2}:%{_V4TAIL}|:)|(?:\h{1,4}:){2}(?:(?::\h{1,4}){1,5}|(?::\h{1,4}){0,3}:%{_V4TAIL}|:)|\h{1,4}:(?:(?::\h{1,4}){1,6}|(?::\h{1,4}){0,4}:%{_V4TAIL}|:)|:(?:(?::\h{1,4}){1,7}|(?::\h{1,4}){0,5}:%{_V4TAIL}|:))(?:%.+)?
+    # The look-ahead turns host names and dotted addresses away before all alternatives do; the forms with a dotted tail
+    # come last and share it, which keeps the compiled pattern small.
+    IPV6 (?=(?>\h{0,4}):)(?:(?:\h{1,4}:){7}(?:\h{1,4}|:)|(?:\h{1,4}:){6}(?::\h{1,4}|:)|(?:\h{1,4}:){5}(?:(?::\h{1,4}){1,2}|:)|(?:\h{1,4}:){4}(?:(?::\h{1,4}){1,3}|:)|(?:\h{1,4}:){3}(?:(?::\h{1,4}){1,4}|:)|(?:\h{1,4}:){2}(?:(?::\h{1,4}){1,5}|:)|(?:\h{1,4}:){1}(?:(?::\h{1,4}){1,6}|:)|:(?:(?::\h{1,4}){1,7}|:)|(?:(?:\h{1,4}:){6}|(?:\h{1,4}:){5}:|(?:\h{1,4}:){4}(?::\h{1,4}){0,1}:|(?:\h{1,4}:){3}(?::\h{1,4}){0,2}:|(?:\h{1,4}:){2}(?::\h{1,4}){0,3}:|(?:\h{1,4}:){1}(?::\h{1,4}){0,4}:|:(?::\h{1,4}){0,5}:)%{_V4TAIL})(?:%.+)?
     _V4TAIL (?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])(?:\.(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])){3}
     # Each first digit allows other second ones, so an octet is read without a second try.
     _OCTET (?:1[0-9]{0,2}|2(?:[0-4][0-9]?|5[0-5]?|[6-9])?|0[0-9]{0,2}|[3-9][0-9]?)
     IPV4 (?<![0-9])%{_OCTET}\.%{_OCTET}\.%{_OCTET}\.%{_OCTET}(?![0-9])
     IP (?:%{IPV6}|%{IPV4})
-    HOSTNAME \b[0-9A-Za-z][0-9A-Za-z-]{0,62}(?:\.[0-9A-Za-z][0-9A-Za-z-]{0,62})*(?:\.|\b)
+    HOSTNAME \b[0-9A-Za-z][0-9A-Za-z-]{0,62}(?:\.[0-9A-Za-z][0-9A-Za-z-]{0,62})*\.?
     IPORHOST (?:%{IP}|%{HOSTNAME})
     HOSTPORT %{IPORHOST}:%{POSINT}
     PATH (?:%{UNIXPATH}|%{WINPATH})
