@@ -100,7 +100,8 @@ public final class DiskQueue: EventQueue, BatchOwner {
     self.fileSystem = fileSystem
     let quarter = settings.maxBytes > 0 ? max(settings.maxBytes / 4, 4096) : Int.max
     segmentCapacity = Format.aligned(max(4096, min(settings.segmentBytes, quarter, Format.blockLimitBytes)))
-    let opened = try Recovery.open(folder: folder, settings: settings, fileSystem: fileSystem, capacity: segmentCapacity)
+    let opened = try Recovery.open(
+      folder: folder, settings: settings, fileSystem: fileSystem, capacity: segmentCapacity, faults: faults)
     fileLock = Lock(opened.lock)
     recovery = opened.report
     intake = Gate(Intake())

@@ -92,7 +92,8 @@ final class QueueKeeper: @unchecked Sendable {  // unchecked: see above
     var next = queue.ledger.withLock { ledger in
       Checkpoint(
         generation: 0, released: ledger.released, releasedOffset: UInt64(ledger.releasedOffset),
-        dispatched: ledger.dispatched, synced: ledger.synced, syncedOffset: UInt64(ledger.syncedOffset), isClean: isClean)
+        // What an earlier life may have handed out counts as well.
+        dispatched: max(ledger.dispatched, ledger.recoveredBefore), synced: ledger.synced, syncedOffset: UInt64(ledger.syncedOffset), isClean: isClean)
     }
     if faults.checkpointsUnreleased {
       next.released = next.dispatched

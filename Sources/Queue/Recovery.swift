@@ -33,14 +33,15 @@ struct Recovery {
   let settings: QueueSettings
   let fileSystem: any FileSystem
   let capacity: Int
+  private let faults: QueueFaults
   private var report = RecoveryReport()
   private var spares: [String] = []
   private var highest: UInt64 = 0
 
   static func open(
-    folder: String, settings: QueueSettings, fileSystem: any FileSystem, capacity: Int
+    folder: String, settings: QueueSettings, fileSystem: any FileSystem, capacity: Int, faults: QueueFaults
   ) throws(QueueOpenError) -> Opened {
-    var recovery = Recovery(folder: folder, settings: settings, fileSystem: fileSystem, capacity: capacity)
+    var recovery = Recovery(folder: folder, settings: settings, fileSystem: fileSystem, capacity: capacity, faults: faults)
     let lock: any FileLock
     do {
       try fileSystem.createFolder(folder)
@@ -52,7 +53,10 @@ struct Recovery {
     return try recovery.run(lock)
   }
 
-  private init(folder: String, settings: QueueSettings, fileSystem: any FileSystem, capacity: Int) {
+  private init(
+    folder: String, settings: QueueSettings, fileSystem: any FileSystem, capacity: Int, faults: QueueFaults
+  ) {
+    self.faults = faults
     self.folder = folder
     self.settings = settings
     self.fileSystem = fileSystem
@@ -259,14 +263,36 @@ struct Recovery {
     let found = try attempt(segment.path) { () throws(SystemError) in
       let file = try fileSystem.open(segment.path, .readWrite)
       let size = try file.size()
-      let found = try SegmentScan.end(file, segment, keys: settings.keys, from: end, count: count, size: size)
-      // What the crash left in memory must be on disk before anything builds on it.
-      if found.end > known { try file.sync() }
+      let found = try SegmentScan.end(
+        file, segment, keys: settings.keys, from: end, count: count, size: size, ignoresChecksums: faults.ignoresChecksums)
+      if found.end > known { try makeLasting(file, from: known, to: found.end) }
       return found
     }
     segment.end = found.end
     segment.count = found.count
     report.cutBytes += found.cutBytes
+  }
+
+  /// Puts on disk what a crash of the process may have left in memory alone, before anything builds on it.
+  ///
+  /// A sync is not enough: where the last process's sync had failed, the kernel holds the pages for written and a sync
+  /// succeeds without them. Writing the same bytes once more tears nothing and makes them count again.
+  private func makeLasting(_ file: any QueueFile, from start: Int, to end: Int) throws(SystemError) {
+    let chunk = Chunk(byteCount: 1 << 20)
+    do throws(SystemError) {
+      var at = start
+      while at < end {
+        let room = UnsafeMutableRawBufferPointer(start: chunk.base, count: min(chunk.byteCount, end - at))
+        let count = try file.readFully(into: room, at: at)
+        if count == 0 { break }
+        try file.writeFully([UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(room)[..<count])], at: at)
+        at += count
+      }
+      try file.sync()
+    } catch {
+      // A full disk must not keep the queue from draining.
+      if error.code != ENOSPC, error.code != EDQUOT { throw error }
+    }
   }
 
   private func oldestArrival(_ segment: Segment?, _ offset: Int) -> Int64 {
@@ -304,7 +330,6 @@ struct Recovery {
   /// Notes that the queue is open, so that after a crash every record counts as one that may have been sent.
   private func markOpen(_ opened: inout Opened, hadCheckpoint: Bool) throws(QueueOpenError) {
     let path = folder + "/checkpoint"
-    let wasClean = opened.checkpoint.isClean
     let ledger = opened.ledger
     if opened.checkpointFile == nil {
       opened.checkpointFile = try attempt(path) { () throws(SystemError) in try fileSystem.open(path, .create) }
@@ -324,10 +349,9 @@ struct Recovery {
         try file.writeFully([UInt8](repeating: 0, count: Checkpoint.fileBytes), at: 0)
       }
       try file.writeFully(next.bytes(), at: Checkpoint.offset(next.generation))
-      if wasClean || !hadCheckpoint {
-        try file.sync()
-        if !hadCheckpoint { try fileSystem.syncFolder(folder) }
-      }
+      // Always: an earlier opening may have written the same and not made it lasting.
+      try file.sync()
+      if !hadCheckpoint { try fileSystem.syncFolder(folder) }
       opened.checkpoint = next
     } catch {
       // A full disk must not keep the queue from draining.
@@ -347,9 +371,11 @@ enum SegmentScan {
   /// A block that does not verify is the torn end, unless a later block says that it had been on disk: then it is damage,
   /// for the reader to set aside.
   static func end(
-    _ file: any QueueFile, _ segment: Segment, keys: [BlockKey], from offset: Int, count: UInt32, size: Int
+    _ file: any QueueFile, _ segment: Segment, keys: [BlockKey], from offset: Int, count: UInt32, size: Int,
+    ignoresChecksums: Bool = false
   ) throws(SystemError) -> (end: Int, count: UInt32, cutBytes: Int) {
     let reader = BlockReader(keys: keys)
+    reader.ignoresChecksums = ignoresChecksums
     var end = offset
     var count = count
     while end < size {
