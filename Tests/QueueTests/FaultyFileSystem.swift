@@ -26,7 +26,22 @@ struct SeededRandom: RandomNumberGenerator {
 
 final class FaultyFileSystem: FileSystem, @unchecked Sendable {  // unchecked: used by one thread
   final class Node {
-    struct Write { var offset: Int; var bytes: [UInt8] }
+    struct Write {
+      var offset: Int
+      var bytes: [UInt8]
+
+      /// What is left of it once newer bytes of `range` are on the disk.
+      func without(_ range: Range<Int>) -> [Write] {
+        let end = offset + bytes.count
+        if range.upperBound <= offset || range.lowerBound >= end { return [self] }
+        var left: [Write] = []
+        if range.lowerBound > offset { left.append(Write(offset: offset, bytes: Array(bytes[..<(range.lowerBound - offset)]))) }
+        if range.upperBound < end {
+          left.append(Write(offset: range.upperBound, bytes: Array(bytes[(range.upperBound - offset)...])))
+        }
+        return left
+      }
+    }
     /// What a reader sees, and what a power loss leaves at least.
     var view: [UInt8] = []
     var durable: [UInt8] = []
@@ -277,7 +292,10 @@ private final class FaultyFile: QueueFile, @unchecked Sendable {
       }
       throw SystemError(EIO, call: "fdatasync")
     }
-    for write in node.pending { FaultyFileSystem.put(write.bytes, write.offset, &node.durable) }
+    for write in node.pending {
+      FaultyFileSystem.put(write.bytes, write.offset, &node.durable)
+      node.forsaken = node.forsaken.flatMap { $0.without(write.offset..<write.offset + write.bytes.count) }
+    }
     node.pending = []
   }
 

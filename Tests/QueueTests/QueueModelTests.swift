@@ -333,7 +333,7 @@ private func number(_ name: String) -> Int? { getenv(name).flatMap { Int(String(
 
   static var seeds: [Int] {
     if let one = number("QUEUE_SEED") { return [one] }
-    return remembered + Array(1...(number("QUEUE_SEEDS") ?? 300))
+    return remembered + Array(1...(number("QUEUE_SEEDS") ?? 200))
   }
 
   @Test func `no history on a failing disk loses, invents, doubles or renames a record`() {
