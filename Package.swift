@@ -95,7 +95,7 @@ let package = Package(
     tests("Config", ["Config", "CommandLine", "Diagnostics"]),
     tests("Net", ["Net", "Diagnostics"]),
     tests("Inputs", ["Inputs", "PluginKit", "Net", "Codecs", "Records", "Events", "Config", "Diagnostics"]),
-    tests("Queue", ["Queue", "Records", "Diagnostics"]),
+    tests("Queue", ["Queue", "Codecs", "Records", "Diagnostics"]),
     tests("Filters", ["Filters", "Pipeline", "PluginKit", "Patterns", "Events", "Config", "Diagnostics"]),
     tests("Outputs", ["Outputs", "PluginKit", "Events", "Config", "Diagnostics"]),
     tests("Pipeline", ["Pipeline", "Filters", "Queue", "Records", "PluginKit", "Events", "Config", "Diagnostics"]),

@@ -239,7 +239,7 @@ final class QueueReader: @unchecked Sendable {  // unchecked: see above
       let lost = nextIndex > cursor.index ? Int(nextIndex - cursor.index) : 0
       report(
         queue, segment, cursor.offset, end - cursor.offset, lost,
-        Quarantine.copy(file, cursor.offset, end, segment, queue))
+        Quarantine.copy(file, cursor.offset, end, segment.path, queue.fileSystem))
       harvest.lost += lost
       cursor.offset = end
       cursor.index = max(cursor.index, nextIndex)
@@ -286,7 +286,9 @@ final class QueueReader: @unchecked Sendable {  // unchecked: see above
     if lost == 0 { return }
     harvest.lost += lost
     let file = try? open(segment, queue)
-    let kept = file.flatMap { Quarantine.copy($0, block.offset, block.offset + block.extent, segment, queue) }
+    let kept = file.flatMap {
+      Quarantine.copy($0, block.offset, block.offset + block.extent, segment.path, queue.fileSystem)
+    }
     report(queue, segment, block.offset, block.extent, lost, kept)
   }
 
@@ -389,16 +391,17 @@ enum Quarantine {
   static let limitBytes = 64 << 20
 
   /// Copies a damaged place to a file of its own; nil where that fails. A copy that is there already is kept.
-  static func copy(_ file: any QueueFile, _ offset: Int, _ end: Int, _ segment: Segment, _ queue: DiskQueue) -> String?
+  static func copy(_ file: any QueueFile, _ offset: Int, _ end: Int, _ source: String, _ fileSystem: any FileSystem)
+    -> String?
   {
-    let path = "\(segment.path.dropLast(4))-\(offset).bad"
+    let path = "\(source.dropLast(4))-\(offset).bad"
     let count = min(end - offset, limitBytes)
     guard count > 0 else { return nil }
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 16)
     defer { buffer.deallocate() }
     do {
       let read = try file.readFully(into: buffer, at: offset)
-      let copy = try queue.fileSystem.open(path, .create)
+      let copy = try fileSystem.open(path, .create)
       try copy.writeFully([UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(buffer)[..<read])], at: 0)
       try copy.sync()
       return path

@@ -183,37 +183,8 @@ final class GrokWorker: Filter {
   private func printed(_ value: Value, _ event: Event) -> UnsafeRawBufferPointer {
     if value.isNull { return UnsafeRawBufferPointer(start: nil, count: 0) }
     buffer.removeAll()
-    if value.isMap || value.isList { appendInspected(value) } else { value.appendText(to: &buffer) }
+    value.appendRubyText(to: &buffer)
     return event.copy(buffer.bytes)
-  }
-
-  /// Maps and lists as Ruby prints them.
-  private func appendInspected(_ value: Value) {
-    switch value.kind {
-    case .map:
-      buffer.append("{")
-      var child = value.first
-      while let member = child {
-        appendQuoted(member.key.bytes, to: &buffer)
-        buffer.append("=>")
-        appendInspected(member)
-        child = member.next
-        if child != nil { buffer.append(", ") }
-      }
-      buffer.append("}")
-    case .list:
-      buffer.append("[")
-      var child = value.first
-      while let element = child {
-        appendInspected(element)
-        child = element.next
-        if child != nil { buffer.append(", ") }
-      }
-      buffer.append("]")
-    case .text: if let text = value.text { appendQuoted(text, to: &buffer) }
-    case .null: buffer.append("nil")
-    default: value.appendText(to: &buffer)
-    }
   }
 
   /// The integer at the front, else 0: `12ms` is 12, `1_000` is 1000.

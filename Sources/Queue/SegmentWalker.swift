@@ -1,0 +1,155 @@
+//  Segments read from outside: what a folder holds and every block of it, without changing a byte. Tools use it beside a
+//  running daemon, the dead letters use it for reading back.
+
+internal import Codecs
+internal import Diagnostics
+internal import Glibc
+internal import Records
+
+/// A damaged place of a segment.
+public struct QueueDamage: Equatable, Sendable {
+  public let offset: Int
+  public let bytes: Int
+  public let lostRecords: Int
+}
+
+/// What a folder of segments holds at one moment.
+struct FolderPicture {
+  var segments: [Segment] = []
+  /// Segment files without a readable header, in use by nobody.
+  var damaged: [String] = []
+  /// Files that a segment's beginning left behind: unwritten, taken for reuse, or void.
+  var leftovers: [String] = []
+  var spares: [String] = []
+  var setAside: [String] = []
+  var foreign: [String] = []
+  var checkpoint: Checkpoint?
+  /// Names of segments whose key is not among those given.
+  var locked: [String] = []
+
+  static func read(_ folder: String, _ fileSystem: any FileSystem, keys: [BlockKey]) throws(QueueOpenError)
+    -> FolderPicture
+  {
+    var picture = FolderPicture()
+    let names: [String]
+    do { names = try fileSystem.list(folder).sorted() } catch { throw .disk(error, path: folder) }
+    for name in names {
+      if Format.segmentNumber(name) != nil {
+        try picture.enter(name, folder, fileSystem, keys)
+      } else if name.hasPrefix("spare-"), name.hasSuffix(".seg") {
+        picture.spares.append(name)
+      } else if name.hasSuffix(".bad") {
+        picture.setAside.append(name)
+      } else if name != "lock", name != "checkpoint", !name.hasSuffix(".gone") {
+        picture.foreign.append(name)
+      }
+    }
+    picture.segments.sort { $0.number < $1.number }
+    picture.dropVoid()
+    picture.findEnds(fileSystem, keys)
+    if names.contains("checkpoint"), let file = try? fileSystem.open(folder + "/checkpoint", .read),
+      let bytes = try? file.readAll(limit: Checkpoint.fileBytes)
+    {
+      picture.checkpoint = Checkpoint.newest(bytes)
+    }
+    return picture
+  }
+
+  private mutating func enter(
+    _ name: String, _ folder: String, _ fileSystem: any FileSystem, _ keys: [BlockKey]
+  ) throws(QueueOpenError) {
+    let path = folder + "/" + name
+    let bytes: [UInt8]
+    do {
+      bytes = try fileSystem.open(path, .read).readAll(limit: Format.segmentHeaderBytes)
+    } catch {
+      // Beside a running daemon a segment may be finished and gone since the folder was listed.
+      if error.code == ENOENT { return }
+      throw .disk(error, path: path)
+    }
+    let number = Format.segmentNumber(name) ?? 0
+    switch SegmentHeader.read(bytes) {
+    case .version(let found): throw .version(file: path, found: Int(found))
+    case .unwritten: leftovers.append(name)
+    case .header(let header) where header.number < number: leftovers.append(name)
+    case .header(let header) where header.number == number:
+      if header.keyId != 0, !keys.contains(where: { $0.id == header.keyId }) { locked.append(name) }
+      segments.append(Segment(header, path: path, end: Format.segmentHeaderBytes, count: 0, isSealed: true))
+    case .damaged, .header: damaged.append(name)
+    }
+  }
+
+  private mutating func dropVoid() {
+    var kept: [Segment] = []
+    for (i, segment) in segments.enumerated() {
+      if i + 1 < segments.count, segments[i + 1].header.previous < segment.number {
+        leftovers.append(Format.segmentName(segment.number))
+      } else {
+        kept.append(segment)
+      }
+    }
+    segments = kept
+  }
+
+  private func findEnds(_ fileSystem: any FileSystem, _ keys: [BlockKey]) {
+    for (i, segment) in segments.enumerated() {
+      if i + 1 < segments.count, segments[i + 1].header.previous == segment.number {
+        segment.end = Int(clamping: segments[i + 1].header.previousEnd)
+        segment.count = segments[i + 1].header.previousCount
+        continue
+      }
+      segment.isSealed = i + 1 < segments.count
+      guard let file = try? fileSystem.open(segment.path, .read), let size = try? file.size(),
+        let found = try? SegmentScan.end(
+          file, segment, keys: keys, from: Format.segmentHeaderBytes, count: 0, size: size)
+      else { continue }
+      segment.end = found.end
+      segment.count = found.count
+    }
+  }
+}
+
+/// Goes through the blocks of one segment.
+struct SegmentWalker {
+  let fileSystem: any FileSystem
+  let reader: BlockReader
+
+  /// Calls `body` for each block until it returns false, and `damage` for what lies in between.
+  ///
+  /// - Throws: Where the disk does not give the bytes.
+  func walk(
+    _ segment: Segment, end: Int, count: UInt32, from start: Int = Format.segmentHeaderBytes,
+    damage: (QueueDamage) -> Void,
+    _ body: (Block) -> Bool
+  ) throws(SystemError) {
+    let file = try fileSystem.open(segment.path, .read)
+    var offset = start
+    var index: UInt32?
+    while offset < end {
+      let window = try reader.window(
+        file, segment.header, segment.seed, from: offset, to: end, windowBytes: QueueReader.windowBytes)
+      for block in window.blocks {
+        if let index, block.firstIndex > index {
+          damage(QueueDamage(offset: offset, bytes: 0, lostRecords: Int(block.firstIndex - index)))
+        }
+        if !block.damaged.isEmpty {
+          damage(QueueDamage(offset: block.offset, bytes: block.extent, lostRecords: block.damaged.count))
+        }
+        offset = block.offset + block.extent
+        index = block.firstIndex + UInt32(block.count)
+        // The chunk owns what the block points to.
+        let goesOn = withExtendedLifetime(window) { body(block) }
+        if !goesOn { return }
+      }
+      if !window.blocks.isEmpty { continue }
+      let next = try reader.search(file, segment.seed, from: offset + Format.alignment, to: end)
+      let nextIndex = next?.header.firstIndex ?? count
+      let known = index ?? (start == Format.segmentHeaderBytes ? 0 : nextIndex)
+      let until = next?.offset ?? end
+      damage(
+        QueueDamage(offset: offset, bytes: until - offset, lostRecords: Int(nextIndex > known ? nextIndex - known : 0)))
+      offset = until
+      index = nextIndex
+    }
+  }
+}
