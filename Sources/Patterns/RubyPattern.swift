@@ -106,7 +106,8 @@ extension Pattern {
     // its offset is one of the translated text.
     do throws(PatternError) {
       try self.init(
-        read.source, ascii: twin ? read.asciiSource : nil, options: options, groups: groups, literal: literal, jit: true,
+        read.source, ascii: twin ? read.asciiSource : nil, options: options, groups: groups, literal: literal,
+        jit: true,
         locate: { _ in 0 })
     } catch {
       guard error.isTooLarge else { throw error }

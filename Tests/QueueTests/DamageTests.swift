@@ -12,10 +12,7 @@ private func texts(_ range: Range<Int>) -> [String] {
 
 /// The offset of `text` in a file's bytes.
 private func place(of text: String, in bytes: [UInt8]) -> Int? {
-  bytes.withUnsafeBytes { room in
-    guard let found = memmem(room.baseAddress!, room.count, text, text.utf8.count) else { return nil }
-    return UnsafeRawPointer(found) - room.baseAddress!
-  }
+  bytes.firstRange(of: Array(text.utf8))?.lowerBound
 }
 
 @Suite struct DamageTests {

@@ -139,7 +139,7 @@ private func all(_ letters: DeadLetterQueue, from: DeadLetterPosition? = nil) th
   @Test func `records go through in order and what finds no room waits`() throws {
     let queue = MemoryQueue(maxEvents: 5)
     let done = Counter()
-    for texts in [["a", "b", "c"], ["d", "e", "f"], ["g"]] { queue.append(batch(texts)) { _ in done.add() } }
+    for texts in [["a", "b", "c"], ["d", "e", "f"], ["g", "h"]] { queue.append(batch(texts)) { _ in done.add() } }
     #expect(done.value == 1 && !queue.hasRoom && queue.statistics.fullReasons == .maxEvents)
     let first = try #require(queue.readNow(2))
     #expect(first.texts == ["a", "b"])
@@ -147,10 +147,10 @@ private func all(_ letters: DeadLetterQueue, from: DeadLetterPosition? = nil) th
     #expect(done.value == 2 && queue.statistics.events == 4)
     queue.readNow(1)?.giveBack()
     #expect(queue.readNow()?.texts == ["c"])
-    #expect(queue.drain() == ["c", "d", "e", "f", "g"])
+    #expect(queue.drain() == ["c", "d", "e", "f", "g", "h"])
     #expect(done.value == 3 && queue.isDrained && queue.hasRoom)
     queue.close()
-    #expect(queue.appendAndWait(batch(["h"])) == .failure(.closed) as Result<Void, AppendFailure>)
+    #expect(queue.appendAndWait(batch(["i"])) == .failure(.closed) as Result<Void, AppendFailure>)
   }
 
   @Test func `a reader waits for the first record and gathers more for a while`() throws {
