@@ -129,7 +129,7 @@ final class Daemon {
     case .zstd, .balanced, .size: queueSettings.compression = .zstd(level: 3)
     case .none, .disabled: queueSettings.compression = .none
     }
-    let folder = (settings.queuePath?.text ?? configuration.dataFolder + "/queue") + "/" + id
+    let folder = queueFolder(of: id, settings, configuration)
     try makeFolders(folder)
     return try DiskQueue(folder: folder, settings: queueSettings)
   }

@@ -1,0 +1,251 @@
+//  Commands on the queue's folder: stats, check, dump, repair. All but `repair` only read, beside a running daemon too.
+
+internal import CommandLine
+internal import Daemon
+internal import Diagnostics
+internal import Events
+internal import Glibc
+internal import Queue
+
+struct QueueArguments: LaunchArguments {
+  var config: String?
+  var pipelines: [String] = []
+  var data: String?
+  var set: [String] = []
+  var id: String?
+  var folder: String?
+  static let arguments: [Argument<QueueArguments>] = launchArguments + queueArguments
+}
+
+struct QueueDumpArguments: LaunchArguments {
+  var config: String?
+  var pipelines: [String] = []
+  var data: String?
+  var set: [String] = []
+  var id: String?
+  var folder: String?
+  var payload = false
+  var all = false
+  static let arguments: [Argument<QueueDumpArguments>] =
+    launchArguments + queueArguments + [
+      .flag(
+        "--payload", \.payload, "Print the payloads alone, byte for byte as they arrived, a line feed behind each."),
+      .flag("--all", \.all, "Also records that every output has, as long as they are on disk."),
+    ]
+}
+
+/// What names the queues that a command is about.
+private protocol QueueChoice: LaunchArguments {
+  var id: String? { get set }
+  var folder: String? { get set }
+}
+
+extension QueueArguments: QueueChoice {}
+extension QueueDumpArguments: QueueChoice {}
+
+extension QueueChoice {
+  fileprivate static var queueArguments: [Argument<Self>] {
+    [
+      .option("--id", \.id, "ID", "The pipeline whose queue is meant.", defaultText: "all pipelines"),
+      .option(
+        "--folder", \.folder, "FOLDER", "The folder of one queue; settings are not read then.", completion: .folders),
+    ]
+  }
+
+  /// The queues that are meant, by their names; nil after a message.
+  fileprivate func queues(for command: String) -> [QueueLocation]? {
+    if let folder { return [QueueLocation(id: folder, folder: folder)] }
+    let problems = Problems()
+    let configuration = Configuration.load(options, opensFiles: true, problems: problems)
+    guard report(problems) else { return nil }
+    var found = queueLocations(configuration, problems: problems)
+    if let id {
+      found = found.filter { $0.id == id }
+      if found.isEmpty {
+        printError("sluice \(command): pipeline '\(id)' has no queue below \(configuration.dataFolder)")
+        return nil
+      }
+    }
+    if found.isEmpty {
+      printError("sluice \(command): there is no queue below \(configuration.dataFolder); --data names another folder")
+      return nil
+    }
+    return found
+  }
+}
+
+// MARK: stats and check
+
+let queueStatsCommand = Command(
+  "queue stats", "Figures of the queues on disk",
+  details: "Reads only, so it may run beside the daemon.",
+  examples: [("queue stats --data /var/lib/sluice", "events, bytes and segments of each pipeline's queue")]
+) { (settings: QueueArguments) -> Int32 in
+  each(settings.queues(for: "queue stats"), "queue stats") { location, inspector throws(QueueOpenError) in
+    let report = try inspector.stats()
+    print(summary(location, report))
+    for segment in report.segments { print(line(segment)) }
+    printSurroundings(report)
+    return 0
+  }
+}
+
+let queueCheckCommand = Command(
+  "queue check", "Compare every checksum of the queues on disk",
+  details: "Reads only, so it may run beside the daemon. The exit status is 1 where something is damaged."
+) { (settings: QueueArguments) -> Int32 in
+  each(settings.queues(for: "queue check"), "queue check") { location, inspector throws(QueueOpenError) in
+    let report = try inspector.check()
+    print(summary(location, report))
+    for segment in report.segments {
+      if segment.isLocked { print("  \(segment.name): encrypted, and its key is not among the settings") }
+      for damage in segment.damage {
+        print(
+          "  \(segment.name): \(damage.bytes) bytes at \(damage.offset) are damaged, \(damage.lostRecords) records lost"
+        )
+      }
+    }
+    for name in report.damagedHeaders { print("  \(name): the header is damaged") }
+    printSurroundings(report)
+    if report.isSound {
+      print("  all is well")
+      return 0
+    }
+    print("  the daemon skips what is damaged and sets it aside; 'sluice queue repair' does it at once")
+    return 1
+  }
+}
+
+let queueRepairCommand = Command(
+  "queue repair", "Set damaged bytes of the queues aside",
+  details: """
+    The daemon must not run. What is damaged is copied to a .bad file beside its segment, and nothing that can be read \
+    is removed.
+    """
+) { (settings: QueueArguments) -> Int32 in
+  each(settings.queues(for: "queue repair"), "queue repair") { location, inspector throws(QueueOpenError) in
+    let report = try inspector.repair()
+    print(summary(location, report))
+    for action in report.actions { print("  \(action)") }
+    if report.actions.isEmpty { print("  nothing to repair") }
+    return 0
+  }
+}
+
+// MARK: dump
+
+let queueDumpCommand = Command(
+  "queue dump", "Print the records of the queues",
+  details: """
+    Each record is a JSON object a line, with its id, place, arrival and input; a payload that is no UTF-8 text is \
+    given in hexadecimal as payload_hex. Records that all outputs have are left out unless --all is given.
+    """,
+  examples: [("queue dump --payload", "what shippers sent and no output has yet")]
+) { (settings: QueueDumpArguments) -> Int32 in
+  each(settings.queues(for: "queue dump"), "queue dump") { location, inspector throws(QueueOpenError) in
+    var out = ByteBuffer()
+    var isClosed = false
+    try inspector.dump(includesReleased: settings.all) { record in
+      if settings.payload {
+        out.append(record.payload)
+        out.append("\n")
+      } else {
+        append(record, to: &out)
+      }
+      if out.count >= 1 << 16 { isClosed = !flush(&out) }
+      return !isClosed
+    }
+    if !isClosed { isClosed = !flush(&out) }
+    return isClosed ? 1 : 0
+  }
+}
+
+private func append(_ record: QueueDumpRecord, to out: inout ByteBuffer) {
+  out.append("{\"id\":\"")
+  out.append(text: record.identity.description)
+  out.append("\",\"segment\":")
+  out.append(text: String(record.segment))
+  out.append(",\"index\":")
+  out.append(decimal: Int(record.index))
+  out.append(record.isReleased ? ",\"released\":true" : ",\"released\":false")
+  out.append(",\"arrival\":\"")
+  Timestamp(ns: record.arrivalNs).appendISO8601(to: &out)
+  out.append("\",\"descriptor\":")
+  appendText(record.descriptor, isJSON: true, to: &out)
+  if let context = record.context {
+    out.append(",\"context\":")
+    appendText(context, isJSON: true, to: &out)
+  }
+  if firstInvalidUTF8(record.payload) == nil {
+    out.append(",\"payload\":")
+    appendQuoted(record.payload, to: &out)
+  } else {
+    out.append(",\"payload_hex\":\"")
+    for byte in record.payload {
+      let digits = String(byte, radix: 16)
+      out.append(text: digits.utf8.count == 1 ? "0" + digits : digits)
+    }
+    out.append("\"")
+  }
+  out.append("}\n")
+}
+
+/// Descriptors and contexts are JSON already.
+private func appendText(_ bytes: [UInt8], isJSON: Bool, to out: inout ByteBuffer) {
+  bytes.withUnsafeBytes { text in
+    if isJSON, bytes.first == UInt8(ascii: "{") { out.append(text) } else { appendQuoted(text, to: &out) }
+  }
+}
+
+/// False where nobody reads any longer.
+private func flush(_ out: inout ByteBuffer) -> Bool {
+  var rest = out.bytes
+  while !rest.isEmpty {
+    let count = write(1, rest.baseAddress, rest.count)
+    if count < 0, errno == EINTR { continue }
+    if count <= 0 { return false }
+    rest = UnsafeRawBufferPointer(rebasing: rest.dropFirst(count))
+  }
+  out.removeAll()
+  return true
+}
+
+// MARK: Shared
+
+private func each(
+  _ queues: [QueueLocation]?, _ command: String,
+  _ body: (QueueLocation, QueueInspector) throws(QueueOpenError) -> Int32
+) -> Int32 {
+  guard let queues else { return 1 }
+  var status: Int32 = 0
+  for location in queues {
+    do throws(QueueOpenError) {
+      status = max(status, try body(location, QueueInspector(folder: location.folder, keys: location.keys)))
+    } catch {
+      printError("sluice \(command): \(location.id): \(error)")
+      status = 1
+    }
+  }
+  return status
+}
+
+private func summary(_ location: QueueLocation, _ report: QueueFolderReport) -> String {
+  let state =
+    !report.hasCheckpoint
+    ? "without a checkpoint" : report.wasClosed ? "closed in order" : "open, or ended by a crash"
+  return
+    "\(location.id): \(report.events) events wait, \(report.records) records in \(report.segments.count) segments, "
+    + "\(report.bytes) bytes, \(state)"
+}
+
+private func line(_ segment: QueueSegmentReport) -> String {
+  var text =
+    "  \(segment.name): \(segment.records) records, \(segment.releasedRecords) released, \(segment.bytes) bytes"
+  if segment.isEncrypted { text += segment.isLocked ? ", encrypted, key missing" : ", encrypted" }
+  return text
+}
+
+private func printSurroundings(_ report: QueueFolderReport) {
+  if !report.setAside.isEmpty { print("  set aside: \(report.setAside.joined(separator: ", "))") }
+  if !report.foreign.isEmpty { print("  foreign files: \(report.foreign.joined(separator: ", "))") }
+}
