@@ -100,7 +100,7 @@ let package = Package(
     tests("Outputs", ["Outputs", "PluginKit", "Events", "Config", "Diagnostics"]),
     tests("Pipeline", ["Pipeline", "Filters", "Queue", "Records", "PluginKit", "Events", "Config", "Diagnostics"]),
     tests("Daemon", ["Daemon", "Pipeline", "PluginKit", "Config", "Events", "Diagnostics"]),
-    tests("Acceptance", ["Events", "Diagnostics", "CSystem"]),
+    tests("Acceptance", ["Codecs", "Diagnostics"]),
     tests("Tidy", ["Diagnostics"]),
   ],
   swiftLanguageModes: [.v6],

@@ -5,6 +5,7 @@ internal import Glibc
 
 public struct SocketFailure: Error, CustomStringConvertible {
   public var description: String
+  public init(description: String) { self.description = description }
 }
 
 /// A blocking TCP client; every wait ends after ten seconds.
