@@ -122,6 +122,10 @@ final class DeadLetterStore: DeadLetterSink {
       out.append(",\"index\":")
       out.append(quoted: index)
     }
+    if let id = reason.documentID {
+      out.append(",\"document_id\":")
+      out.append(quoted: id)
+    }
     out.append(",\"attempts\":")
     out.append(decimal: reason.attempts)
     source.withPayload(record) { payload in

@@ -108,7 +108,7 @@ public final class Template: @unchecked Sendable, Hashable, CustomStringConverti
 
   /// Prints for `event`; a placeholder without a value stays as it is written.
   ///
-  /// - Returns: False when a field was missing.
+  /// - Returns: False when a field, or the time that a date needs, was missing.
   @discardableResult
   public func append(_ event: Event, to out: inout ByteBuffer) throws(TemplateError) -> Bool {
     if let fault { throw fault }
@@ -123,9 +123,12 @@ public final class Template: @unchecked Sendable, Hashable, CustomStringConverti
           out.append(UnsafeRawPointer(bytes + start), count)
           isComplete = false
         }
-      case .joda(let format): if let time = event.timestamp { format.append(time, to: &out) }
-      case .java(let format): if let time = event.timestamp { format.append(time, to: &out) }
-      case .epochSeconds: if let time = event.timestamp { out.append(decimal: time.seconds) }
+      case .joda(let format):
+        if let time = event.timestamp { format.append(time, to: &out) } else { isComplete = false }
+      case .java(let format):
+        if let time = event.timestamp { format.append(time, to: &out) } else { isComplete = false }
+      case .epochSeconds:
+        if let time = event.timestamp { out.append(decimal: time.seconds) } else { isComplete = false }
       case .now: Timestamp(ns: WallClock.ns).appendISO8601(to: &out)
       }
     }

@@ -13,6 +13,7 @@ import Testing
     (400, "validation_exception", "other", .deadLetter), (400, "mapper_parsing_exception", "shards open", .deadLetter),
     (500, "", "", .retryAttempts(5)), (502, "", "", .retryAttempts(5)), (504, "", "", .retryAttempts(5)),
     (403, "cluster_block_exception", "", .retryFor(.seconds(300))), (404, "", "", .deadLetter),
+    (403, "cluster_block_exception", "blocked by: [FORBIDDEN/12/index read-only / allow delete (api)];", .retry),
   ])
   func item(status: Int, type: String, reason: String, expected: Decision) {
     #expect(Decision.decide(itemStatus: status, type: type, reason: reason) == expected)
@@ -23,8 +24,26 @@ import Testing
   }
 
   @Test(arguments: [
-    (200, Decision.readItems), (400, .halve), (413, .halve), (0, .retry), (401, .retry), (403, .retry), (404, .retry),
-    (429, .retry), (500, .retry), (503, .retry),
+    (200, "", "", Decision.readItems), (413, "", "", .halve), (0, "", "", .retry), (401, "", "", .retry),
+    (403, "security_exception", "", .retry), (404, "", "", .retry), (429, "", "", .retry), (500, "", "", .retry),
+    (503, "", "", .retry),
+    // The body is at fault.
+    (400, "illegal_argument_exception", "Malformed action/metadata line [1]", .halve),
+    (400, "x_content_parse_exception", "", .halve), (500, "json_parse_exception", "Invalid UTF-8", .halve),
+    (
+      429, "es_rejected_execution_exception",
+      "[coordinating_operation_bytes=348080, max_coordinating_and_primary_bytes=204800]", .halve
+    ),
+    (
+      429, "es_rejected_execution_exception",
+      "[coordinating_operation_bytes=139280, max_coordinating_and_primary_bytes=204800]", .retry
+    ),
+    // The address, or something in front of the server, is at fault: no document suffers for it.
+    (400, "", "The plain HTTP request was sent to HTTPS port", .retry),
+    (400, "illegal_argument_exception", "request [/_bulk] contains unrecognized parameter: [x]", .retry),
+    (400, "too_long_http_line_exception", "", .retry),
   ])
-  func request(status: Int, expected: Decision) { #expect(Decision.decide(requestStatus: status) == expected) }
+  func request(status: Int, type: String, reason: String, expected: Decision) {
+    #expect(Decision.decide(requestStatus: status, type: type, reason: reason) == expected)
+  }
 }

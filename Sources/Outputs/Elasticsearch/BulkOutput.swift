@@ -196,7 +196,13 @@ final class BulkOutput: Output {
   private func keep(
     _ reason: DeadLetterReason, _ event: Event, _ delivery: Delivery, _ scratch: inout ByteBuffer
   ) -> Bool {
+    var reason = reason
     scratch.removeAll()
+    if plan.makesIDs {
+      delivery.appendID(event, to: &scratch)
+      reason.documentID = scratch.string()
+      scratch.removeAll()
+    }
     event.appendJSON(to: &scratch)
     let document = scratch.bytes
     return waitUntilTrue {

@@ -1,6 +1,7 @@
 //  One bulk request: its bytes, and where each document lies within them.
 
 internal import Diagnostics
+internal import Events
 internal import PluginKit
 
 /// The bytes that are in flight, and whether the output is to end.
@@ -20,10 +21,12 @@ final class BulkRequest: @unchecked Sendable {  // unchecked: one owner at a tim
     var documentStart: Int
     var end: Int
     var record: Int
-    /// How often it has been answered with a refusal.
+    /// How often it has been answered.
     var attempts = 0
-    /// When it was refused first.
-    var refusedSince: Instant?
+    /// Of them, with 500, 502 or 504.
+    var serverErrors = 0
+    /// Since when every answer was 403.
+    var forbiddenSince: Instant?
   }
 
   var body: ByteBuffer
@@ -47,9 +50,9 @@ final class BulkRequest: @unchecked Sendable {  // unchecked: one owner at a tim
     if bytes > 0 { flow.update { $0.bytes -= bytes } }
   }
 
-  /// Counts the body as in flight, until the request goes away.
+  /// Counts the body's memory as in flight, until the request goes away.
   func count() {
-    counted = body.count
+    counted = body.capacity
     let bytes = counted
     flow.withLock { $0.bytes += bytes }
   }
@@ -77,12 +80,12 @@ final class BulkRequest: @unchecked Sendable {  // unchecked: one owner at a tim
       start: body.pointer + document.documentStart, count: document.end - 1 - document.documentStart)
   }
 
-  /// The index that a document was sent to, read from its action line.
-  func index(_ document: Document) -> String {
+  /// Where a document was sent to, read from its action line.
+  func target(_ document: Document) -> (index: String, id: String?) {
+    let batch = EventBatch()
     let line = UnsafeRawBufferPointer(
       start: body.pointer + document.start, count: document.documentStart - document.start)
-    // {"create":{"_index":"NAME": the name is the third quoted text, and holds no quote itself.
-    let parts = line.split(separator: 34, maxSplits: 6, omittingEmptySubsequences: false)
-    return parts.count > 5 ? String(decoding: parts[5], as: UTF8.self) : ""
+    let action = (try? batch.add(arrivalNs: 0).parseJSON(line))?.first
+    return (action?["_index"]?.string ?? "", action?["_id"]?.string)
   }
 }

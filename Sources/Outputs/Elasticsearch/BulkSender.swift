@@ -92,6 +92,10 @@ final class BulkSender: @unchecked Sendable {  // unchecked: all but `wake` is u
   private func prepare(_ slot: Slot) {
     let handle = slot.handle
     _ = curl_set_long(handle, CURLOPT_NOSIGNAL, 1)
+    // A name that is still being resolved does not hold up the end.
+    _ = curl_set_long(handle, CURLOPT_QUICK_EXIT, 1)
+    // The environment's proxies are for other programs.
+    _ = curl_set_text(handle, CURLOPT_PROXY, "")
     _ = curl_set_long(handle, CURLOPT_POST, 1)
     _ = curl_set_pointer(handle, CURLOPT_HTTPHEADER, headers)
     let timeout = Int(max(1, plan.timeout.ns / 1_000_000))
@@ -130,7 +134,9 @@ final class BulkSender: @unchecked Sendable {  // unchecked: all but `wake` is u
       }
       let now = Instant.now
       writeLetters(now)
-      let isEmpty = readyHead == ready.count && delayed.isEmpty && letters.isEmpty && idle.count == slots.count
+      // What waits for a server that is down or refuses stays in the queue: waiting longer would not help the stop.
+      if isStopping { letGo(now) }
+      let isEmpty = readyHead == ready.count && letters.isEmpty && idle.count == slots.count
       if isStopping, isEmpty || now >= deadline { break }
       startRequests(now)
       var running: CInt = 0
@@ -152,6 +158,13 @@ final class BulkSender: @unchecked Sendable {  // unchecked: all but `wake` is u
       return state.arrivals
     }
     _ = dropped  // freed outside of the lock, which their end takes
+  }
+
+  private func letGo(_ now: Instant) {
+    delayed.removeAll()
+    guard !hosts.contains(where: { $0.leftOutUntil <= now }) else { return }
+    ready.removeAll()
+    readyHead = 0
   }
 
   /// Milliseconds until something is due.
@@ -245,13 +258,22 @@ final class BulkSender: @unchecked Sendable {  // unchecked: all but `wake` is u
     hosts[slot.host].failures = 0
     request.connectionFailures = 0
     if Decision.isOverload(status) { limit = max(1, limit / 2) }
-    switch Decision.decide(requestStatus: status) {
+    let error = errorOf(slot.answer.bytes, status)
+    switch Decision.decide(requestStatus: status, type: error.type, reason: error.reason) {
     case .readItems: readItems(request, slot)
     case .halve: halve(request, status, slot.answer.bytes)
     default:
       report("es.refused", "answers \(status): \(Self.excerpt(slot.answer.bytes))", slot.host)
       sendAgain(request, after: refusalPause(request))
     }
+  }
+
+  /// What the answer to a whole request names as its error; empty where it is not the server's JSON.
+  private func errorOf(_ answer: UnsafeRawBufferPointer, _ status: Int) -> (type: String, reason: String) {
+    guard !(200..<300).contains(status) else { return ("", "") }
+    reader.removeAll()
+    let error = (try? reader.add(arrivalNs: 0).parseJSON(answer))?["error"]
+    return (error?["type"]?.string ?? "", error?["reason"]?.string ?? "")
   }
 
   private func fail(host: Int, _ code: String, _ reason: String) {
@@ -328,15 +350,19 @@ final class BulkSender: @unchecked Sendable {  // unchecked: all but `wake` is u
       }
       let decision = Decision.decide(itemStatus: status, type: type, reason: reason, isCreate: plan.isCreate)
       document.attempts += 1
-      let since = document.refusedSince ?? now
-      document.refusedSince = since
+      let forbiddenSince = document.forbiddenSince ?? now
+      document.forbiddenSince = nil
       var isAgain = false
       switch decision {
       case .done: done += 1
       case .duplicate: duplicates += 1
       case .retry: isAgain = true
-      case .retryAttempts(let most): isAgain = document.attempts < most
-      case .retryFor(let time): isAgain = now - since < time
+      case .retryAttempts(let most):
+        document.serverErrors += 1
+        isAgain = document.serverErrors < most
+      case .retryFor(let time):
+        document.forbiddenSince = forbiddenSince
+        isAgain = now - forbiddenSince < time
       default: break
       }
       isOverload = isOverload || Decision.isOverload(status)
@@ -371,9 +397,10 @@ final class BulkSender: @unchecked Sendable {  // unchecked: all but `wake` is u
   private func bury(
     _ request: BulkRequest, _ document: BulkRequest.Document, _ status: Int, _ type: String, _ message: String
   ) {
+    let target = request.target(document)
     let reason = DeadLetterReason(
-      stage: context.stepID, status: status, type: type, message: message, index: request.index(document),
-      attempts: max(1, document.attempts))
+      stage: context.stepID, status: status, type: type, message: message, index: target.index,
+      attempts: max(1, document.attempts), documentID: target.id)
     letters.append(Letter(request: request, document: document, reason: reason))
   }
 

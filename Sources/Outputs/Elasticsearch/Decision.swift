@@ -8,9 +8,9 @@ enum Decision: Equatable, Sendable {
   case duplicate
   /// Sent again after a pause, as often as it takes.
   case retry
-  /// Sent again up to so many attempts in all, then a dead letter.
+  /// Sent again up to so many such answers, then a dead letter.
   case retryAttempts(Int)
-  /// Sent again for so long, then a dead letter.
+  /// Sent again while it is answered so, for at most this long, then a dead letter.
   case retryFor(Duration)
   /// No attempt will help.
   case deadLetter
@@ -29,18 +29,44 @@ enum Decision: Equatable, Sendable {
     case 429, 503: .retry
     case 400 where type == "validation_exception" && reason.contains("shards open"): .retry
     case 500, 502, 504: .retryAttempts(5)
+    // A full disk, as servers before 7.7 tell it: it clears itself.
+    case 403 where reason.contains("read-only / allow delete") || reason.contains("read-only-allow-delete"): .retry
     case 403: .retryFor(.seconds(300))
     default: .deadLetter
     }
   }
 
-  /// Decides about a whole request; 0 is a server that was not reached or did not answer in time.
-  static func decide(requestStatus: Int) -> Decision {
+  /// Decides about a whole request. What an address or a proxy is at fault for waits until somebody mends it; a body at
+  /// fault is halved down to the document that spoils it.
+  ///
+  /// - Parameter type: The error's type in the answer; empty where the answer is not the server's JSON.
+  static func decide(requestStatus: Int, type: String = "", reason: String = "") -> Decision {
     switch requestStatus {
     case 200..<300: .readItems
-    case 400, 413: .halve
+    case 413: .halve
+    case 400 where isAboutBody(type, reason): .halve
+    case 500 where type.hasPrefix("x_content_") || type.hasPrefix("json_"): .halve
+    case 429 where canNeverFit(reason): .halve
     default: .retry
     }
+  }
+
+  private static func isAboutBody(_ type: String, _ reason: String) -> Bool {
+    if type.isEmpty || type.hasPrefix("too_long_http_") || type.hasPrefix("media_type_") { return false }
+    return !reason.contains("unrecognized parameter")
+  }
+
+  /// Whether a server with nothing else to do would refuse the request too: it names its size and the limit.
+  private static func canNeverFit(_ reason: String) -> Bool {
+    guard let size = figure("coordinating_operation_bytes=", reason),
+      let limit = figure("max_coordinating_and_primary_bytes=", reason)
+    else { return false }
+    return size > limit
+  }
+
+  private static func figure(_ name: String, _ text: String) -> Int? {
+    guard let place = text.firstRange(of: name) else { return nil }
+    return Int(text[place.upperBound...].prefix { $0.isNumber })
   }
 
   /// Whether the server asks for less load.

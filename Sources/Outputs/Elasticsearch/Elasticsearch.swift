@@ -23,7 +23,7 @@ struct Elasticsearch: OutputPlugin {
     var index = Template("logstash-%{+yyyy.MM.dd}")
     var action: Action?
     var documentID: Template?
-    var idempotent = true
+    var idempotent: Bool?
     var user: String?
     var password: Secret?
     var apiKey: Secret?
@@ -51,7 +51,8 @@ struct Elasticsearch: OutputPlugin {
       .option("document_id", \.documentID, "The id of the document, at most 512 bytes."),
       .option(
         "idempotent", \.idempotent,
-        "Makes ids from the queue's record ids where neither 'action' nor 'document_id' is given."),
+        "Whether ids are made from the queue's record ids, so that an event sent twice is indexed once.",
+        defaultText: "true where neither 'action', 'document_id' nor a data stream is given"),
       .option("user", \.user, "The user for basic authentication."),
       .option("password", \.password, "The user's password."),
       .option("api_key", \.apiKey, "An API key: id:key, or its base64 text."),
@@ -84,8 +85,9 @@ struct Elasticsearch: OutputPlugin {
     ] where text?.utf8.contains(where: { $0 < 32 || $0 == 127 }) == true {
       throw BuildFailure(option, "must not hold control characters")
     }
-    let makesIDs = settings.action == nil && settings.documentID == nil && settings.idempotent
-    let isCreate = settings.action.map { $0 == .create } ?? (makesIDs || settings.dataStream == "true")
+    let isStream = settings.dataStream == "true"
+    let makesIDs = settings.documentID == nil && (settings.idempotent ?? (settings.action == nil && !isStream))
+    let isCreate = settings.action.map { $0 == .create } ?? (makesIDs || isStream)
     let authorization = settings.apiKey.map { key in
       "Authorization: ApiKey " + (key.revealed.contains(":") ? Base64.encode(Array(key.revealed.utf8)) : key.revealed)
     }
