@@ -117,7 +117,7 @@ let tryCommand = Command(
   let compiled = configuration.compile(resolves: true, parts: [.inputs, .filters], problems: problems)
   guard report(problems), let pipeline = compiled.first else { return 1 }
   if compiled.count > 1 {
-    printError("sluice try: \(compiled.count) pipelines are there; name one with -p")
+    writeError("sluice try: \(compiled.count) pipelines are there; name one with -p")
     return 2
   }
   var options = TryOptions()
@@ -125,7 +125,7 @@ let tryCommand = Command(
   options.isPlain = settings.plain
   options.showsMetadata = settings.metadata
   if let input = settings.input, !pipeline.inputs.contains(where: { $0.id == input || $0.kind == input }) {
-    printError("sluice try: pipeline '\(pipeline.id)' has no input '\(input)'")
+    writeError("sluice try: pipeline '\(pipeline.id)' has no input '\(input)'")
     return 2
   }
   tryPipeline(pipeline, options, from: 0, to: 1)
@@ -172,11 +172,6 @@ let testCommand = Command(
 
 /// Prints problems on standard error; false when there is an error among them.
 func report(_ problems: Problems) -> Bool {
-  for problem in problems.sorted { printError(problem.description) }
+  for problem in problems.sorted { writeError(problem.description) }
   return !problems.hasErrors
-}
-
-func printError(_ text: String) {
-  let line = Array((text + "\n").utf8)
-  _ = line.withUnsafeBytes { write(2, $0.baseAddress, $0.count) }
 }

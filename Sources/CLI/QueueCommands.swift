@@ -29,7 +29,9 @@ struct QueueDumpArguments: LaunchArguments {
   static let arguments: [Argument<QueueDumpArguments>] =
     launchArguments + queueArguments + [
       .flag(
-        "--payload", \.payload, "Print the payloads alone, byte for byte as they arrived, a line feed behind each."),
+        "--payload", \.payload,
+        "Print the payloads alone, byte for byte as they arrived, a line feed behind each; one may hold line feeds itself."
+      ),
       .flag("--all", \.all, "Also records that every output has, as long as they are on disk."),
     ]
 }
@@ -62,12 +64,12 @@ extension QueueChoice {
     if let id {
       found = found.filter { $0.id == id }
       if found.isEmpty {
-        printError("sluice \(command): pipeline '\(id)' has no queue below \(configuration.dataFolder)")
+        writeError("sluice \(command): pipeline '\(id)' has no queue below \(configuration.dataFolder)")
         return nil
       }
     }
     if found.isEmpty {
-      printError("sluice \(command): there is no queue below \(configuration.dataFolder); --data names another folder")
+      writeError("sluice \(command): there is no queue below \(configuration.dataFolder); --data names another folder")
       return nil
     }
     return found
@@ -99,11 +101,7 @@ let queueCheckCommand = Command(
     print(summary(location, report))
     for segment in report.segments {
       if segment.isLocked { print("  \(segment.name): encrypted, and its key is not among the settings") }
-      for damage in segment.damage {
-        print(
-          "  \(segment.name): \(damage.bytes) bytes at \(damage.offset) are damaged, \(damage.lostRecords) records lost"
-        )
-      }
+      for damage in segment.damage { print("  \(sentence(segment.name, damage))") }
     }
     for name in report.damagedHeaders { print("  \(name): the header is damaged") }
     printSurroundings(report)
@@ -138,14 +136,22 @@ let queueDumpCommand = Command(
   "queue dump", "Print the records of the queues",
   details: """
     Each record is a JSON object a line, with its id, place, arrival and input; a payload that is no UTF-8 text is \
-    given in hexadecimal as payload_hex. Records that all outputs have are left out unless --all is given.
+    given in hexadecimal as payload_hex. Records that all outputs have are left out unless --all is given. What is \
+    damaged is named on standard error, and the exit status is 1.
     """,
   examples: [("queue dump --payload", "what shippers sent and no output has yet")]
 ) { (settings: QueueDumpArguments) -> Int32 in
   each(settings.queues(for: "queue dump"), "queue dump") { location, inspector throws(QueueOpenError) in
     var out = ByteBuffer()
     var isClosed = false
-    try inspector.dump(includesReleased: settings.all) { record in
+    var status: Int32 = 0
+    try inspector.dump(
+      includesReleased: settings.all,
+      damage: { segment, damage in
+        writeError("sluice queue dump: \(location.id): \(sentence(segment, damage))")
+        status = 1
+      }
+    ) { record in
       if settings.payload {
         out.append(record.payload)
         out.append("\n")
@@ -156,7 +162,7 @@ let queueDumpCommand = Command(
       return !isClosed
     }
     if !isClosed { isClosed = !flush(&out) }
-    return isClosed ? 1 : 0
+    return isClosed ? 1 : status
   }
 }
 
@@ -171,10 +177,10 @@ private func append(_ record: QueueDumpRecord, to out: inout ByteBuffer) {
   out.append(",\"arrival\":\"")
   Timestamp(ns: record.arrivalNs).appendISO8601(to: &out)
   out.append("\",\"descriptor\":")
-  appendText(record.descriptor, isJSON: true, to: &out)
+  appendText(record.descriptor, to: &out)
   if let context = record.context {
     out.append(",\"context\":")
-    appendText(context, isJSON: true, to: &out)
+    appendText(context, to: &out)
   }
   if firstInvalidUTF8(record.payload) == nil {
     out.append(",\"payload\":")
@@ -190,24 +196,16 @@ private func append(_ record: QueueDumpRecord, to out: inout ByteBuffer) {
   out.append("}\n")
 }
 
-/// Descriptors and contexts are JSON already.
-private func appendText(_ bytes: [UInt8], isJSON: Bool, to out: inout ByteBuffer) {
+/// Descriptors and contexts are JSON already, and are given as text where another version wrote something else.
+private func appendText(_ bytes: [UInt8], to out: inout ByteBuffer) {
   bytes.withUnsafeBytes { text in
-    if isJSON, bytes.first == UInt8(ascii: "{") { out.append(text) } else { appendQuoted(text, to: &out) }
+    if bytes.first == UInt8(ascii: "{") { out.append(text) } else { appendQuoted(text, to: &out) }
   }
 }
 
-/// False where nobody reads any longer.
 private func flush(_ out: inout ByteBuffer) -> Bool {
-  var rest = out.bytes
-  while !rest.isEmpty {
-    let count = write(1, rest.baseAddress, rest.count)
-    if count < 0, errno == EINTR { continue }
-    if count <= 0 { return false }
-    rest = UnsafeRawBufferPointer(rebasing: rest.dropFirst(count))
-  }
-  out.removeAll()
-  return true
+  defer { out.removeAll() }
+  return writeAll(out.bytes, to: 1)
 }
 
 // MARK: Shared
@@ -222,7 +220,7 @@ private func each(
     do throws(QueueOpenError) {
       status = max(status, try body(location, QueueInspector(folder: location.folder, keys: location.keys)))
     } catch {
-      printError("sluice \(command): \(location.id): \(error)")
+      writeError("sluice \(command): \(location.id): \(error)")
       status = 1
     }
   }
@@ -236,6 +234,10 @@ private func summary(_ location: QueueLocation, _ report: QueueFolderReport) -> 
   return
     "\(location.id): \(report.events) events wait, \(report.records) records in \(report.segments.count) segments, "
     + "\(report.bytes) bytes, \(state)"
+}
+
+private func sentence(_ segment: String, _ damage: QueueDamage) -> String {
+  "\(segment): \(damage.bytes) bytes at \(damage.offset) are damaged, \(damage.lostRecords) records lost"
 }
 
 private func line(_ segment: QueueSegmentReport) -> String {

@@ -1,7 +1,7 @@
 //  The daemon: opens queues, starts pipelines, inputs and the API, and brings them down again in the right order.
 //
-//  Order of start: settings, pipelines compiled, data folder locked, queues opened (with recovery), outputs, workers,
-//  inputs, API. Every problem up to the inputs ends the start with status 1 and a sentence; nothing was accepted then.
+//  Order of start: settings, pipelines compiled, data folder locked, queues opened (with recovery), API, outputs, workers,
+//  inputs. Every problem up to the inputs ends the start with status 1 and a sentence; nothing was accepted then.
 //  Order of stop: inputs close, workers finish their batch, outputs finish what is in flight, queues close. What is not
 //  delivered lies in the queue, on disk, and comes again at the next start.
 
@@ -41,6 +41,12 @@ package func runDaemon(_ options: LaunchOptions) -> Int32 {
   // Compiled once without opening anything, so that a broken configuration touches nothing.
   let checked = configuration.compile(resolves: true, problems: problems)
   checkPorts(of: checked, problems: problems)
+  if daemonSettings.apiEnabled, daemonSettings.apiTLS {
+    problems.error(
+      SourcePosition(file: options.configFile ?? "settings"),
+      "'api.ssl.enabled' is set, and the monitoring API does not speak TLS yet: it would be open in plain text",
+      code: "config.unsupported", hint: "leave it on loopback, behind a proxy that speaks TLS")
+  }
   for problem in problems.sorted { writeError(problem.description) }
   if problems.hasErrors {
     let count = problems.sorted.filter { $0.severity == .error }.count
@@ -57,7 +63,9 @@ package func runDaemon(_ options: LaunchOptions) -> Int32 {
     try daemon.start()
     return daemon.serve(signals)
   } catch {
-    Log.error("daemon.start-failed", "The daemon could not start; nothing was accepted.", ["reason": .text("\(error)")])
+    Log.error(
+      "daemon.start-failed", "The daemon could not start; events that came meanwhile are in the queue.",
+      ["reason": .text("\(error)")])
     return 1
   }
 }
@@ -134,8 +142,13 @@ final class Daemon {
     return try DiskQueue(folder: folder, settings: queueSettings)
   }
 
-  /// Starts outputs and workers, binds the inputs, opens the API.
+  /// Opens the API, starts outputs and workers, and binds the inputs.
   func start() throws {
+    if configuration.settings.daemon.apiEnabled {
+      let server = try MonitoringServer(self)
+      try server.start()
+      api = server
+    }
     for pipeline in pipelines { try pipeline.runtime.start() }
     for pipeline in pipelines {
       for input in pipeline.compiled.inputs {
@@ -152,11 +165,6 @@ final class Daemon {
             "port": .number(input.input.statistics.boundPort),
           ])
       }
-    }
-    if configuration.settings.daemon.apiEnabled {
-      let server = try MonitoringServer(self)
-      try server.start()
-      api = server
     }
     Log.info(
       "daemon.ready", "Sluice is ready.",
@@ -244,11 +252,4 @@ func makeFolders(_ path: String) throws {
     built += (built.isEmpty || built.hasSuffix("/") ? "" : "/") + part
     if mkdir(built, 0o750) != 0, errno != EEXIST { throw SystemError(errno, call: "mkdir \(built)") }
   }
-}
-
-func writeError(_ text: String) {
-  var out = ByteBuffer()
-  out.append(text: text)
-  out.append(10)
-  writeAll(&out, to: 2)
 }

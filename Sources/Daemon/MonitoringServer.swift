@@ -1,5 +1,6 @@
 //  The monitoring API: read-only figures as JSON in Logstash's shapes, and as Prometheus text.
 
+internal import Codecs
 internal import Config
 internal import Diagnostics
 internal import Events
@@ -50,18 +51,29 @@ final class MonitoringServer: @unchecked Sendable {  // unchecked: written by `s
 private final class MonitoringService: HTTPService {
   private let pipelines: [RunningPipeline]
   private let nodeName: String
+  private let credentials: BasicCredentials?
   private let startedAt = Instant.now
 
   init(_ daemon: Daemon) {
     pipelines = daemon.pipelines
+    let settings = daemon.configuration.settings.daemon
+    credentials =
+      settings.apiAuthentication == .basic
+      ? BasicCredentials(user: settings.apiUser ?? "", password: settings.apiPassword?.revealed ?? "") : nil
     var name = [CChar](repeating: 0, count: 256)
     gethostname(&name, 255)
     let host = String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    nodeName = daemon.configuration.settings.daemon.nodeName ?? host
+    nodeName = settings.nodeName ?? host
   }
 
   func begin(_ request: HTTPRequest) -> HTTPResponse? {
-    request.head.method == "GET" || request.head.method == "HEAD"
+    if let credentials, !credentials.accepts(request.head.header("authorization")) {
+      var response = HTTPResponse(
+        401, type: "application/json", text: #"{"error":"these credentials are not accepted here"}"#)
+      response.headers.append(("WWW-Authenticate", "Basic realm=\"sluice\""))
+      return response
+    }
+    return request.head.isMethod("GET") || request.head.isMethod("HEAD")
       ? nil : HTTPResponse(405, type: "application/json", text: #"{"error":"only GET is answered here"}"#)
   }
 

@@ -1,7 +1,7 @@
 //  `sluice try`: events from standard input through the filters of one pipeline, results on standard output.
 
 internal import Config
-package import Diagnostics
+internal import Diagnostics
 internal import Events
 internal import Glibc
 package import Pipeline
@@ -38,7 +38,8 @@ package func tryPipeline(_ pipeline: CompiledPipeline, _ options: TryOptions, fr
       }
       out.append(10)
     }
-    writeAll(&out, to: output)
+    writeAll(out.bytes, to: output)
+    out.removeAll()
   }
 
   var lines = LineReader(descriptor)
@@ -72,18 +73,6 @@ private func description(_ pipeline: CompiledPipeline, _ options: TryOptions) ->
     return input.input.description
   }
   return RecordDescription(input: "try", inputID: "try", codec: options.isPlain ? "plain" : "json", ecs: pipeline.ecs)
-}
-
-/// Writes everything and empties the buffer; a closed pipe ends the writing.
-package func writeAll(_ out: inout ByteBuffer, to descriptor: CInt) {
-  var done = 0
-  while done < out.count {
-    let n = write(descriptor, out.pointer + done, out.count - done)
-    if n < 0, errno == EINTR { continue }
-    if n <= 0 { break }
-    done += n
-  }
-  out.removeAll()
 }
 
 /// Lines of a descriptor, without their ends.

@@ -86,11 +86,16 @@ func oversizedHandler(_ input: String, _ context: InputContext) -> OversizedHand
     let reason = DeadLetterReason(
       stage: "input", type: "oversized",
       message: "the event of \(event.sizeBytes) bytes is above max_event_bytes (\(event.limitBytes))")
-    event.head.withUnsafeBytes { head in
-      let source = HeadRecord(head)
-      _ = letters.write(reason, source: source, record: 0, document: UnsafeRawBufferPointer(start: nil, count: 0))
+    let isKept = event.head.withUnsafeBytes { head in
+      let document = UnsafeRawBufferPointer(start: nil, count: 0)
+      return letters.write(reason, source: HeadRecord(head), record: 0, document: document)
     }
-    _ = letters.sync()
+    if !isKept || !letters.sync() {
+      Log.error(
+        "input.oversized-lost",
+        "The head of an event above max_event_bytes could not be kept either; the event is lost.",
+        ["input": .text(id), "peer": .text(event.peer), "bytes": .number(event.sizeBytes)])
+    }
     completion()
   }
 }

@@ -20,7 +20,7 @@ struct FileOutput: OutputPlugin {
     var path: Template?
     static let options: [Option<Settings>] = [
       .option(
-        "path", \.path, "The file; placeholders are allowed behind a fixed folder.",
+        "path", \.path, "The file, below a folder that is the same for all events: /var/log/aura/%{service}.ndjson.",
         defaultText: "events/aura-logs-%{+yyyy.MM.dd}.ndjson, below path.data")
     ]
   }
@@ -59,31 +59,44 @@ struct FileOutput: OutputPlugin {
     func stop(deadline: Instant) { isStopping.update { $0 = true } }
 
     func write(_ batch: OutputBatch) {
-      var name = ""
       var start = 0
       // Events of one file that follow each other are written and synced together.
       while start < batch.selection.count {
-        var end = start
-        var next = ""
-        while end < batch.selection.count {
-          next = (try? path.string(batch.events[batch.selection[end]])) ?? ""
-          if end > start, next != name { break }
-          name = next
-          end += 1
-        }
-        let part = UnsafeBufferPointer(rebasing: batch.selection[start..<end])
-        append(part, batch, to: name)
+        let name = self.name(batch.events[batch.selection[start]])
+        var end = start + 1
+        while end < batch.selection.count, self.name(batch.events[batch.selection[end]]) == name { end += 1 }
+        append(UnsafeBufferPointer(rebasing: batch.selection[start..<end]), batch, to: name)
         start = end
       }
     }
 
-    private func append(_ part: UnsafeBufferPointer<Int32>, _ batch: OutputBatch, to name: String) {
-      guard name.hasPrefix(folder), !name.dropFirst(folder.count).split(separator: "/").contains(".."),
-        !name.utf8.contains(0), !name.hasSuffix("/")
-      else {
-        refuse(part, batch, name)
-        return
+    private struct Name: Equatable {
+      var text: String
+      /// Every field and date of the path had a value.
+      var isWhole: Bool
+    }
+
+    private func name(_ event: Event) -> Name {
+      var text = ByteBuffer()
+      let isWhole = (try? path.append(event, to: &text)) ?? false
+      return Name(text: text.string(), isWhole: isWhole)
+    }
+
+    /// Why no file of this name is written; nil for a name that will do.
+    private func fault(_ name: Name) -> String? {
+      let parts = name.text.dropFirst(folder.count).split(separator: "/", omittingEmptySubsequences: false)
+      if !name.isWhole { return "lacks the value of a field" }
+      if !name.text.hasPrefix(folder) || parts.contains("..") { return "leaves the folder \(folder)" }
+      if name.text.utf8.contains(0) || parts.last?.isEmpty != false { return "is no name of a file" }
+      if name.text.utf8.count >= PATH_MAX || parts.contains(where: { $0.utf8.count > NAME_MAX }) {
+        return "is too long"
       }
+      return nil
+    }
+
+    private func append(_ part: UnsafeBufferPointer<Int32>, _ batch: OutputBatch, to name: Name) {
+      if let fault = fault(name) { return refuse(part, batch, name.text, fault) }
+      let name = name.text
       while true {
         do {
           try state.withLock { state in
@@ -96,6 +109,9 @@ struct FileOutput: OutputPlugin {
           }
           events.add(part.count)
           return
+        } catch let error as SystemError where [EISDIR, ENOTDIR, ENAMETOOLONG, ELOOP].contains(error.code) {
+          // The name is at fault, and no time mends it.
+          return refuse(part, batch, name, "cannot be written: \(error.reason)")
         } catch {
           Log.error(
             "file.write-failed", "Events could not be written to a file; it is tried again every second.",
@@ -170,23 +186,32 @@ struct FileOutput: OutputPlugin {
       if end < size { try systemCall("ftruncate \(name)") { ftruncate(descriptor, end) } }
     }
 
-    private func refuse(_ part: UnsafeBufferPointer<Int32>, _ batch: OutputBatch, _ name: String) {
+    /// Makes dead letters of the events; waits while they cannot be kept.
+    private func refuse(_ part: UnsafeBufferPointer<Int32>, _ batch: OutputBatch, _ name: String, _ fault: String) {
       var document = ByteBuffer()
       for i in part {
         let event = batch.events[i]
         document.removeAll()
         event.appendJSON(to: &document)
         let reason = DeadLetterReason(
-          stage: context.stepID, type: "file-path", message: "the path '\(name)' leaves the folder \(folder)")
-        if !context.deadLetters.write(
-          reason, source: batch.delivery.source, record: event.record, document: document.bytes)
-        {
-          batch.delivery.expect(1)
-          return
-        }
-        letters.add()
+          stage: context.stepID, type: "file-path", message: "the path '\(name.prefix(256))' \(fault)")
+        guard
+          untilStop({
+            context.deadLetters.write(
+              reason, source: batch.delivery.source, record: event.record, document: document.bytes)
+          })
+        else { return batch.delivery.expect(1) }
       }
-      if !context.deadLetters.sync() { batch.delivery.expect(1) }
+      guard untilStop({ context.deadLetters.sync() }) else { return batch.delivery.expect(1) }
+      letters.add(part.count)
+    }
+
+    /// Tries once a second until it works; false when the stop comes before, and the events stay in the queue.
+    private func untilStop(_ attempt: () -> Bool) -> Bool {
+      while !attempt() {
+        if isStopping.wait(until: Instant.now + .seconds(1), { $0 ? true : nil }) != nil { return attempt() }
+      }
+      return true
     }
 
     var statistics: OutputStatistics {

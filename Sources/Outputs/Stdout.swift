@@ -3,7 +3,6 @@
 internal import Config
 internal import Diagnostics
 internal import Events
-internal import Glibc
 internal import PluginKit
 
 struct Stdout: OutputPlugin {
@@ -29,14 +28,8 @@ struct Stdout: OutputPlugin {
           batch.events[i].appendJSON(to: &box.bytes)
           box.bytes.append(10)
         }
-        var done = 0
-        while done < box.bytes.count {
-          let n = Glibc.write(1, box.bytes.pointer + done, box.bytes.count - done)
-          if n < 0, errno == EINTR { continue }
-          // A closed standard output has nobody to tell; the events count as shown.
-          if n <= 0 { break }
-          done += n
-        }
+        // A closed standard output has nobody to tell; the events count as shown.
+        writeAll(box.bytes.bytes, to: 1)
       }
       events.add(batch.selection.count)
     }

@@ -52,11 +52,7 @@ package final class PipelineRuntime: Sendable {
 
   package let eventsIn = Counter()
   package let eventsFiltered = Counter()
-  package let eventsOut = Counter()
   package let workerBusyNs = Counter()
-  /// Batches whose outputs have not all answered.
-  package let batchesInFlight = Gauge()
-  package let startedAt = Instant.now
 
   private struct Threads {
     var running = 0
@@ -78,6 +74,11 @@ package final class PipelineRuntime: Sendable {
   }
 
   package var stopRequested: Bool { isStopping.load(ordering: .relaxed) }
+
+  /// Waits a moment before something is tried again, unless the stop comes.
+  fileprivate func pauseBeforeRetry() {
+    _ = threads.wait(until: Instant.now + .milliseconds(200)) { $0.isStopping ? true : nil }
+  }
 
   /// Starts outputs, then workers.
   package func start() throws {
@@ -101,8 +102,9 @@ package final class PipelineRuntime: Sendable {
       }
     }
     isStopping.store(true, ordering: .releasing)
+    threads.update { $0.isStopping = true }
     // A worker may wait in an output that is stuck; stopping the outputs frees it.
-    let ended = threads.wait(until: min(deadline, Instant.now + .seconds(5))) { $0.running == 0 ? true : nil }
+    let ended = threads.wait(until: min(deadline, Instant.now + .seconds(1))) { $0.running == 0 ? true : nil }
     for step in outputs { step.output.stop(deadline: deadline) }
     if ended == nil { _ = threads.wait(until: Instant.now + .seconds(2)) { $0.running == 0 ? true : nil } }
   }
@@ -187,17 +189,10 @@ private final class Worker: ConditionFailureHandler {
     runtime.eventsIn.add(selection.count)
     runner.run(batch, &selection)
     runtime.eventsFiltered.add(selection.count)
-    runtime.batchesInFlight.add(1)
-    let inFlight = runtime.batchesInFlight
-    deliver(
-      Delivery(source: source) {
-        records.release()
-        inFlight.add(-1)
-      })
+    deliver(Delivery(source: source) { records.release() })
   }
 
   private func deliver(_ delivery: Delivery) {
-    runtime.eventsOut.add(selection.count)
     for step in runtime.outputs {
       let chosen = step.condition.map { choose($0, step) } ?? selection
       if chosen.isEmpty { continue }
@@ -212,7 +207,7 @@ private final class Worker: ConditionFailureHandler {
     // batch is never answered and comes again.
     while hasUnsyncedLetters {
       if runtime.deadLetters.sync() { hasUnsyncedLetters = false } else if runtime.stopRequested { return }
-      if hasUnsyncedLetters { usleep(200_000) }
+      if hasUnsyncedLetters { runtime.pauseBeforeRetry() }
     }
     if hasLostLetter {
       hasLostLetter = false
@@ -283,7 +278,7 @@ private final class Worker: ConditionFailureHandler {
         hasLostLetter = true
         return
       }
-      usleep(200_000)
+      runtime.pauseBeforeRetry()
     }
     hasUnsyncedLetters = true
   }

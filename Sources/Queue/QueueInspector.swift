@@ -94,14 +94,15 @@ public struct QueueInspector {
     return found
   }
 
-  /// Calls `body` for each record in order until it returns false; damaged ones are left out.
+  /// Calls `body` for each record in order until it returns false, and `damage` for what cannot be read in between.
   ///
   /// - Parameters:
   ///   - includesReleased: Also what is done with and still there, such as segments that are kept for replays.
   ///   - arrivedSinceNs: Segments that were finished before this wall clock are passed over as a whole; their other
   ///     records still come with any arrival.
   public func dump(
-    includesReleased: Bool = false, arrivedSinceNs: Int64 = 0, _ body: (QueueDumpRecord) -> Bool
+    includesReleased: Bool = false, arrivedSinceNs: Int64 = 0,
+    damage: (_ segment: String, QueueDamage) -> Void = { _, _ in }, _ body: (QueueDumpRecord) -> Bool
   ) throws(QueueOpenError) {
     let picture = try FolderPicture.read(folder, fileSystem, keys: keys)
     let released = released(picture)
@@ -111,7 +112,8 @@ public struct QueueInspector {
       if i + 1 < picture.segments.count, picture.segments[i + 1].header.createdNs < arrivedSinceNs { continue }
       var goesOn = true
       do {
-        try walker.walk(segment, end: segment.end, count: segment.count, damage: { _ in }) { block in
+        let name = Format.segmentName(segment.number)
+        try walker.walk(segment, end: segment.end, count: segment.count, damage: { damage(name, $0) }) { block in
           goesOn = show(block, segment, released, includesReleased, body)
           return goesOn
         }

@@ -15,7 +15,7 @@ final class HTTPInputService: HTTPService {
   private let other: BodyRule
   private let rules: [String: BodyRule]
   private let budget: InFlightBudget
-  private let credentials: [UInt8]?
+  private let credentials: BasicCredentials?
   private let pending = PendingRequests()
   private let stopping = Gauge()
 
@@ -30,7 +30,7 @@ final class HTTPInputService: HTTPService {
     self.rules = rules
     self.budget = budget
     if let user = configuration.user, let password = configuration.password {
-      credentials = Array("\(user):\(password)".utf8)
+      credentials = BasicCredentials(user: user, password: password)
     } else {
       credentials = nil
     }
@@ -45,7 +45,7 @@ final class HTTPInputService: HTTPService {
     let head = request.head
     let reads = head.isMethod("GET") || head.isMethod("HEAD")
     if reads, head.path == "/health" { return nil }
-    if let credentials, !isAuthorized(head, credentials) {
+    if let credentials, !credentials.accepts(head.header("authorization")) {
       var response = refusal(401, "http.unauthorized", "these credentials are not accepted here")
       response.headers.append(("WWW-Authenticate", "Basic realm=\"sluice\""))
       return response
@@ -70,13 +70,6 @@ final class HTTPInputService: HTTPService {
       return response
     }
     return nil
-  }
-
-  private func isAuthorized(_ head: HTTPHead, _ expected: [UInt8]) -> Bool {
-    guard let value = head.header("authorization"), value.utf8.count > 6, value.prefix(6).lowercased() == "basic ",
-      let given = Base64.decode(value.utf8.dropFirst(6))
-    else { return false }
-    return Digest.isEqual(given, expected)
   }
 
   func grow(_ request: HTTPRequest, by count: Int) -> HTTPResponse? {

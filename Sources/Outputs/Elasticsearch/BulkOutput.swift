@@ -152,7 +152,7 @@ final class BulkOutput: Output {
     let name = UnsafeRawBufferPointer(start: body.pointer + nameStart, count: body.count - nameStart)
     guard isWhole, Self.isIndexName(name) else {
       let shown = String(decoding: name.prefix(Self.longestIndexName), as: UTF8.self)
-      let why = isWhole ? "is no legal name of an index" : "has a placeholder without a value"
+      let why = isWhole ? "is no legal name of an index" : "lacks the value of a field or its date"
       return DeadLetterReason(
         stage: context.stepID, type: "index-name", message: "The index '\(shown)' \(why).", index: shown)
     }
@@ -169,7 +169,7 @@ final class BulkOutput: Output {
       delivery.appendID(event, to: &scratch)
     }
     guard hasID, (1...Self.longestID).contains(scratch.count) else {
-      let why = hasID ? "is empty or longer than 512 bytes" : "has a placeholder without a value"
+      let why = hasID ? "is empty or longer than 512 bytes" : "lacks the value of a field or its date"
       return DeadLetterReason(
         stage: context.stepID, type: "document-id", message: "The document's id \(why).",
         index: String(
