@@ -150,13 +150,3 @@ final class RunningDaemon {
     return try #require((queue?["events_count"] ?? queue?["events"]) as? Int)
   }
 }
-
-/// Waits for what another process brings about.
-func waitUntil(seconds: Int, _ condition: () throws -> Bool) rethrows -> Bool {
-  let deadline = Instant.now + .seconds(seconds)
-  while try !condition() {
-    if Instant.now > deadline { return false }
-    usleep(5000)
-  }
-  return true
-}

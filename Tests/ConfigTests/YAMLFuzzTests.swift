@@ -3,19 +3,8 @@
 
 import Config
 import Diagnostics
+import TestSupport
 import Testing
-
-/// SplitMix64: the same numbers for the same seed, everywhere.
-struct SeededRandom: RandomNumberGenerator {
-  var state: UInt64
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var mixed = state
-    mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-    return mixed ^ (mixed >> 31)
-  }
-}
 
 @Suite struct YAMLFuzzTests {
   static let sources: [[UInt8]] = CaseFolder.all.compactMap {
@@ -32,7 +21,7 @@ struct SeededRandom: RandomNumberGenerator {
 
   @Test(arguments: 0..<8) func `no mutation traps`(seed: Int) {
     #expect(Self.sources.count > 20)
-    var random = SeededRandom(state: UInt64(seed))
+    var random = SeededRandom(UInt64(seed))
     var trees = 0
     for _ in 0..<250 {
       var bytes = Self.sources.randomElement(using: &random) ?? []

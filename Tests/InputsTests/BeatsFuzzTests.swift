@@ -14,7 +14,7 @@ import Testing
       $0.limits.eventBytes = 200_000
       $0.limits.inflatedBytes = 8 << 20
     }
-    var random = Seeded(UInt64(seed) &* 7919)
+    var random = SeededRandom(UInt64(seed) &* 7919)
     let small = BeatsRecording.all.filter { $0.client.count < 30_000 }
     for _ in 0..<25 {
       guard let session = small.randomElement(using: &random) else { break }
@@ -46,7 +46,7 @@ import Testing
 
   @Test func `random bytes never harm the server`() throws {
     let server = try makeBeats(TestSink())
-    var random = Seeded(11)
+    var random = SeededRandom(11)
     for _ in 0..<50 {
       let client = try TestClient(port: server.port)
       var bytes = (0..<Int.random(in: 1...400, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random) }

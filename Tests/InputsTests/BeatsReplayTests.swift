@@ -69,7 +69,7 @@ func makeBeats(
     let budget = InFlightBudget()
     let server = try makeBeats(sink, budget: budget)
     let client = try TestClient(port: server.port)
-    var random = Seeded(UInt64(session.client.count))
+    var random = SeededRandom(UInt64(session.client.count))
     switch cut {
     case .whole: try client.send(session.client)
     case .bytes:

@@ -324,7 +324,7 @@ private func gzip(_ text: String) -> [UInt8] {
     let server = try serve(sink)
     let sample = Array(
       #"[{"a":[1,-2.5e+3,true,null,"x\n\u00e9é€😀"],"b":{"c":{},"d":[]}},{"long":"0123456789abcdef0123456789"}]"#.utf8)
-    var random = Seeded(5)
+    var random = SeededRandom(5)
     var accepted = 0
     for _ in 0..<300 {
       var bytes = sample

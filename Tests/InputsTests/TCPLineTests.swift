@@ -57,7 +57,7 @@ private func serve(
   @Test func `many random lines arrive byte for byte in order`() throws {
     let sink = TestSink()
     let server = try serve(sink)
-    var random = Seeded(3)
+    var random = SeededRandom(3)
     let lines = (0..<3000).map { _ in
       (0..<Int.random(in: 0...400, using: &random)).map { _ in UInt8.random(in: 11...255, using: &random) }
     }

@@ -2,6 +2,7 @@ import Diagnostics
 import Glibc
 import Queue
 import Records
+import TestSupport
 import Testing
 
 private func letter(_ i: Int, bytes: Int = 50) -> DeadLetter {

@@ -8,6 +8,7 @@ import Diagnostics
 import Glibc
 import Queue
 import Records
+import TestSupport
 import Testing
 
 /// What a history did wrong; nil is well.

@@ -96,10 +96,10 @@ public final class TestClient: Sendable {
   }
 }
 
-/// Waits for a condition that another thread brings about; false after ten seconds.
-public func waitUntil(_ condition: () -> Bool) -> Bool {
-  let deadline = Instant.now + .seconds(10)
-  while !condition() {
+/// Waits for a condition that another thread or process brings about; false after `seconds`.
+public func waitUntil(seconds: Int = 10, _ condition: () throws -> Bool) rethrows -> Bool {
+  let deadline = Instant.now + .seconds(seconds)
+  while try !condition() {
     if Instant.now > deadline { return false }
     usleep(2000)
   }

@@ -1,0 +1,180 @@
+//  A bulk endpoint that remembers: every document's id and index, and the documents themselves. It answers a `create` for
+//  an id that it has with 409, as the real engine does, and counts it. A script puts faults in: no state of a cluster is
+//  easier to have than one that a test makes.
+
+import Diagnostics
+import Foundation
+import Glibc
+
+public final class BulkEndpoint: Sendable {
+  public struct Kept: Sendable {
+    public var index: String
+    public var source: [UInt8]
+  }
+
+  /// What happens to one request instead of a good answer.
+  public enum Fault: Sendable {
+    /// Nothing is indexed, and this is the answer.
+    case answer(Int, String)
+    /// All is indexed, and the connection ends without an answer.
+    case cut
+    /// Documents whose text holds `text` are answered with this status and type; the others are indexed.
+    case refuse(status: Int, type: String, text: String)
+  }
+
+  /// - Parameters:
+  ///   - number: Of the request, from 1.
+  ///   - body: Its body.
+  public typealias Script = @Sendable (_ number: Int, _ body: String) -> Fault?
+
+  private struct State {
+    var documents: [String: Kept] = [:]
+    var conflicts = 0
+    var requests = 0
+    /// Requests that no right output sends.
+    public var faults: [String] = []
+    var connections: Set<CInt> = []
+  }
+
+  public let port: Int
+  private let listener: CInt
+  private let state = Lock(State())
+  private let script: Script
+
+  public init(_ script: @escaping Script = { _, _ in nil }) throws {
+    self.script = script
+    listener = socket(AF_INET, CInt(SOCK_STREAM.rawValue), 0)
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+    let fd = listener
+    let port: UInt16? = withUnsafeMutablePointer(to: &address) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        guard bind(fd, $0, length) == 0, listen(fd, 64) == 0, getsockname(fd, $0, &length) == 0 else { return nil }
+        return $0.withMemoryRebound(to: sockaddr_in.self, capacity: 1) { UInt16(bigEndian: $0.pointee.sin_port) }
+      }
+    }
+    guard let port else { throw SocketFailure(description: "no port for the endpoint") }
+    self.port = Int(port)
+    TestThread.run { [self] in
+      while true {
+        let connection = accept(fd, nil, nil)
+        if connection < 0 { return }
+        state.withLock { _ = $0.connections.insert(connection) }
+        TestThread.run { [self] in serve(connection) }
+      }
+    }
+  }
+
+  public func stop() {
+    shutdown(listener, CInt(SHUT_RDWR))
+    close(listener)
+    state.withLock { state in for connection in state.connections { shutdown(connection, CInt(SHUT_RDWR)) } }
+  }
+
+  /// By index and id: `logs-2026.02.25/b0r1`.
+  public var documents: [String: Kept] { state.withLock { $0.documents } }
+  public var count: Int { state.withLock { $0.documents.count } }
+  /// Bulk requests so far.
+  public var requests: Int { state.withLock { $0.requests } }
+  public var conflicts: Int { state.withLock { $0.conflicts } }
+  public var faults: [String] { state.withLock { $0.faults } }
+  public var address: String { "http://127.0.0.1:\(port)" }
+
+  private func serve(_ connection: CInt) {
+    defer {
+      state.withLock { _ = $0.connections.remove(connection) }
+      close(connection)
+    }
+    var buffer: [UInt8] = []
+    var block = [UInt8](repeating: 0, count: 1 << 18)
+    let end = Array("\r\n\r\n".utf8)
+    while true {
+      var head = buffer.firstRange(of: end)
+      while head == nil {
+        let n = recv(connection, &block, block.count, 0)
+        if n <= 0 { return }
+        buffer += block[..<n]
+        head = buffer.firstRange(of: end)
+      }
+      guard let head else { return }
+      let lines = String(decoding: buffer[..<head.lowerBound], as: UTF8.self).components(separatedBy: "\r\n")
+      var length = 0
+      for line in lines where line.lowercased().hasPrefix("content-length:") {
+        length = Int(line.dropFirst(15).trimmingCharacters(in: .whitespaces)) ?? 0
+      }
+      if lines.contains(where: { $0.lowercased() == "expect: 100-continue" }) {
+        reply(connection, "HTTP/1.1 100 Continue\r\n\r\n")
+      }
+      while buffer.count < head.upperBound + length {
+        let n = recv(connection, &block, block.count, 0)
+        if n <= 0 { return }
+        buffer += block[..<n]
+      }
+      let body = Array(buffer[head.upperBound..<head.upperBound + length])
+      buffer.removeFirst(head.upperBound + length)
+      let number = state.withLock { state in
+        state.requests += 1
+        return state.requests
+      }
+      let fault = script(number, String(decoding: body, as: UTF8.self))
+      var status = 200
+      var answer = ""
+      if case .answer(let code, let text) = fault {
+        status = code
+        answer = text
+      } else {
+        answer = take(body, fault)
+      }
+      if case .cut = fault { return }
+      reply(
+        connection,
+        "HTTP/1.1 \(status) Status\r\nContent-Type: application/json\r\nX-elastic-product: Elasticsearch\r\n"
+          + "Content-Length: \(answer.utf8.count)\r\n\r\n\(answer)")
+    }
+  }
+
+  private func reply(_ connection: CInt, _ text: String) {
+    var rest = Array(text.utf8)[...]
+    while !rest.isEmpty {
+      let n = rest.withUnsafeBytes { send(connection, $0.baseAddress, $0.count, CInt(MSG_NOSIGNAL)) }
+      if n <= 0 { return }
+      rest = rest.dropFirst(n)
+    }
+  }
+
+  private func take(_ body: [UInt8], _ fault: Fault?) -> String {
+    let lines = body.split(separator: 10, omittingEmptySubsequences: true)
+    var items: [String] = []
+    var hasErrors = false
+    state.withLock { state in
+      var i = 0
+      while i + 1 < lines.count {
+        let action = try? JSONSerialization.jsonObject(with: Data(lines[i])) as? [String: [String: Any]]
+        guard let target = action?["create"], let id = target["_id"] as? String, let index = target["_index"] as? String
+        else {
+          state.faults.append("no create with an id and an index: " + String(decoding: lines[i], as: UTF8.self))
+          return
+        }
+        if case .refuse(let status, let type, let text) = fault,
+          String(decoding: lines[i + 1], as: UTF8.self).contains(text)
+        {
+          hasErrors = true
+          items.append(
+            "{\"create\":{\"status\":\(status),\"error\":{\"type\":\"\(type)\",\"reason\":\"as scripted\"}}}")
+        } else if state.documents[index + "/" + id] != nil {
+          state.conflicts += 1
+          hasErrors = true
+          items.append(
+            "{\"create\":{\"status\":409,\"error\":{\"type\":\"version_conflict_engine_exception\",\"reason\":\"\"}}}")
+        } else {
+          state.documents[index + "/" + id] = Kept(index: index, source: Array(lines[i + 1]))
+          items.append("{\"create\":{\"status\":201}}")
+        }
+        i += 2
+      }
+    }
+    return "{\"errors\":\(hasErrors),\"items\":[\(items.joined(separator: ","))]}"
+  }
+}
