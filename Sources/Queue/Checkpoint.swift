@@ -21,6 +21,13 @@ struct Checkpoint: Equatable {
   /// The queue was closed in order: `synced` is its end.
   var isClean = false
 
+  /// Up to where a segment is known to have been on disk, and how many records that is: what does not verify before is
+  /// damage, and only behind it can there be a torn end.
+  func knownEnd(of segment: UInt64) -> (offset: Int, count: UInt32)? {
+    guard synced.segment == segment, syncedOffset >= Format.segmentHeaderBytes else { return nil }
+    return (Int(syncedOffset), synced.index)
+  }
+
   static let slotBytes = 64
   static let fileBytes = 4096 + slotBytes
   static let marker: UInt32 = 0x5051_4c53

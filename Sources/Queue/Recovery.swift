@@ -252,11 +252,9 @@ struct Recovery {
   private mutating func scan(_ segment: Segment, _ checkpoint: Checkpoint?) throws(QueueOpenError) {
     var end = Format.segmentHeaderBytes
     var count: UInt32 = 0
-    if let checkpoint, checkpoint.synced.segment == segment.number,
-      checkpoint.syncedOffset >= Format.segmentHeaderBytes
-    {
-      end = Int(checkpoint.syncedOffset)
-      count = checkpoint.synced.index
+    if let checkpoint, let last = checkpoint.knownEnd(of: segment.number) {
+      end = last.offset
+      count = last.count
       if checkpoint.isClean {
         segment.end = end
         segment.count = count

@@ -46,12 +46,12 @@ struct FolderPicture {
     }
     picture.segments.sort { $0.number < $1.number }
     picture.dropVoid()
-    picture.findEnds(fileSystem, keys)
     if names.contains("checkpoint"), let file = try? fileSystem.open(folder + "/checkpoint", .read),
       let bytes = try? file.readAll(limit: Checkpoint.fileBytes)
     {
       picture.checkpoint = Checkpoint.newest(bytes)
     }
+    picture.findEnds(fileSystem, keys)
     return picture
   }
 
@@ -99,9 +99,10 @@ struct FolderPicture {
         continue
       }
       segment.isSealed = i + 1 < segments.count
+      let known = checkpoint?.knownEnd(of: segment.number) ?? (Format.segmentHeaderBytes, 0)
       guard let file = try? fileSystem.open(segment.path, .read), let size = try? file.size(),
         let found = try? SegmentScan.end(
-          file, segment, keys: keys, from: Format.segmentHeaderBytes, count: 0, size: size)
+          file, segment, keys: keys, from: known.offset, count: known.count, size: size)
       else { continue }
       segment.end = found.end
       segment.count = found.count

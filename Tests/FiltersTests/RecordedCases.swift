@@ -42,11 +42,17 @@ import Testing
     Recording(name: "syslog_pri"),
     Recording(name: "truncate"),
     Recording(name: "urldecode"),
+    Recording(name: "useragent"),
     Recording(name: "uuid"),
   ]
 
   @Test(arguments: recordings)
-  func `a filter answers as recorded`(_ recording: Recording) throws {
+  func `a filter answers as recorded`(_ recording: Recording) throws { try expectNoDifferences(recording) }
+
+  @Test(.enabled(if: Fixtures.shared != nil, "MaxMind's test databases are not part of the project"))
+  func `geoip answers as recorded`() throws { try expectNoDifferences(Recording(name: "geoip")) }
+
+  private func expectNoDifferences(_ recording: Recording) throws {
     let runner = CaseRunner(filters: allFilters)
     let differences = try runner.differences(
       in: "Tests/Cases/logstash/\(recording.name).jsonl", known: recording.known, accepts: runner.hasFilters)

@@ -52,6 +52,23 @@ private func place(of text: String, in bytes: [UInt8]) -> Int? {
     queue.close()
   }
 
+  @Test func `damage at the end of what was synced is no torn end`() throws {
+    let folder = Folder()
+    try filled(folder, batches: 2)
+    var bytes = folder.bytes("000000000001.seg")
+    bytes[try #require(place(of: "record 9 ", in: bytes)) + 20] ^= 1
+    folder.write("000000000001.seg", bytes)
+    let report = try QueueInspector(folder: folder.path).check()
+    #expect(report.records == 10 && report.lostRecords == 1 && !report.isSound)
+    var seen = 0
+    var lost = 0
+    try QueueInspector(folder: folder.path).dump(damage: { lost += $1.lostRecords }) { _ in
+      seen += 1
+      return true
+    }
+    #expect(seen == 9 && lost == 1)
+  }
+
   @Test func `a lost checkpoint delivers everything once more`() throws {
     let folder = Folder()
     try filled(folder, batches: 2)

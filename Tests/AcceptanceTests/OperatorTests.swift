@@ -1,0 +1,112 @@
+//  What an operator does to the daemon, and what it says.
+
+import Foundation
+import Glibc
+import TestSupport
+import Testing
+
+@Suite struct OperatorTests {
+  private func pipeline(_ folder: TemporaryFolder, port: Int = 0) throws -> String {
+    try folder.write(
+      """
+      pipeline: { id: small }
+      inputs:
+        - tcp: { port: \(port), codec: json_lines }
+      outputs:
+        - file: { path: '\(folder.path)/events.ndjson' }
+      """, to: "small.yml")
+  }
+
+  @Test(arguments: [SIGTERM, SIGINT])
+  func `a signal ends it in order, and HUP does not`(signal: Int32) throws {
+    let folder = TemporaryFolder()
+    let daemon = try RunningDaemon(in: folder, pipeline: pipeline(folder))
+    kill(daemon.process.processIdentifier, SIGHUP)
+    #expect(waitUntil { daemon.log.contains("HUP") })
+    #expect(daemon.process.isRunning)
+    #expect(daemon.stop(signal) == 0, "\(daemon.log)")
+  }
+
+  @Test func `a second daemon on the same folder is refused, and the first goes on`() throws {
+    let folder = TemporaryFolder()
+    let daemon = try RunningDaemon(in: folder, pipeline: pipeline(folder))
+    let second = try RunningDaemon(in: folder, pipeline: pipeline(folder), waits: false)
+    second.process.waitUntilExit()
+    #expect(second.process.terminationStatus == 1)
+    #expect(second.log.contains("is used by another process"))
+    #expect(daemon.stop() == 0)
+  }
+
+  @Test func `a broken pipeline ends the start with its place`() throws {
+    let folder = TemporaryFolder()
+    let file = try folder.write("pipeline: { id: x }\ninputs:\n  - beets: { port: 0 }\n", to: "broken.yml")
+    let daemon = try RunningDaemon(in: folder, pipeline: file, waits: false)
+    daemon.process.waitUntilExit()
+    #expect(daemon.process.terminationStatus == 1)
+    #expect(
+      daemon.log.contains("broken.yml:3:5: error:") && daemon.log.contains("did you mean 'beats'"), "\(daemon.log)")
+  }
+
+  @Test func `a port of the API that is taken ends the start before anything is accepted`() throws {
+    let folder = TemporaryFolder()
+    let other = TemporaryFolder()
+    let daemon = try RunningDaemon(in: folder, pipeline: pipeline(folder))
+    let second = try RunningDaemon(
+      in: other, pipeline: pipeline(other), settings: ["api.http.port=\(daemon.port("api"))"], waits: false)
+    second.process.waitUntilExit()
+    #expect(second.process.terminationStatus == 1 && !second.log.contains("input.listening"), "\(second.log)")
+    #expect(daemon.stop() == 0)
+  }
+
+  @Test func `the API asks for its password, and does not pretend to speak TLS`() throws {
+    let folder = TemporaryFolder()
+    let daemon = try RunningDaemon(
+      in: folder, pipeline: pipeline(folder),
+      settings: ["api.auth.type=basic", "api.auth.basic.username=aura", "api.auth.basic.password=secret"])
+    let address = try "127.0.0.1:\(daemon.port("api"))/_node/stats"
+    func status(_ arguments: [String]) throws -> String {
+      try run("/usr/bin/env", ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}"] + arguments + [address]).output
+    }
+    #expect(
+      try status([]) == "401" && status(["-u", "aura:wrong"]) == "401" && status(["-u", "aura:secret"]) == "200")
+    #expect(daemon.stop() == 0)
+    let secured = try RunningDaemon(
+      in: folder, pipeline: pipeline(folder),
+      settings: ["api.ssl.enabled=true", "api.ssl.keystore.path=/k.p12", "api.ssl.keystore.password=x"], waits: false)
+    secured.process.waitUntilExit()
+    #expect(secured.process.terminationStatus == 1 && secured.log.contains("does not speak TLS yet"))
+  }
+
+  @Test func `the queue's commands see what is there and what is damaged`() throws {
+    let folder = TemporaryFolder()
+    let daemon = try RunningDaemon(in: folder, pipeline: pipeline(folder))
+    let client = try TestClient(port: daemon.port("tcp-1"))
+    for n in 0..<40 {
+      try client.send("{\"n\":\(n)}\n")
+      // Four blocks, so that what is damaged below is not the last one.
+      if n % 10 == 9 { #expect(waitUntil { folder.text("events.ndjson").split(separator: "\n").count == n + 1 }) }
+    }
+    // A stop in order would let go of the segment, since every event is out.
+    daemon.crash()
+    let queue = folder.path + "/data/queue/small"
+    func command(_ words: String...) throws -> Outcome {
+      try run(sluiceProgram, ["queue"] + words + ["--folder", queue])
+    }
+    #expect(try command("stats").output.contains("40 records in 1 segments"))
+    #expect(try command("check").status == 0)
+    #expect(try command("dump", "--all").lines.count == 40)
+    #expect(try command("dump", "--all", "--payload").lines.last == "{\"n\":39}")
+    let segment = try #require(
+      try FileManager.default.contentsOfDirectory(atPath: queue).filter { $0.hasSuffix(".seg") && $0.first != "s" }
+        .min())
+    var bytes = try Fixtures.read(queue + "/" + segment)
+    let place = try #require(bytes.firstRange(of: Array("{\"n\":7}".utf8))).lowerBound
+    for i in place..<place + 7 { bytes[i] = 0 }
+    try Data(bytes).write(to: URL(filePath: queue + "/" + segment))
+    let check = try command("check")
+    #expect(check.status == 1 && check.output.contains("1 records lost"), "\(check)")
+    let dump = try command("dump", "--all")
+    #expect(dump.status == 1 && dump.errors.contains("1 records lost") && dump.lines.count == 39, "\(dump)")
+    #expect(try run(sluiceProgram, ["queue", "stats", "--folder", folder.path + "/none"]).status == 1)
+  }
+}
