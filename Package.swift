@@ -66,13 +66,11 @@ let package = Package(
     library("Outputs", ["PluginKit", "Events", "Config", "Codecs", "Diagnostics", "CCurl", "CSystem"]),
     // Compiles pipelines and runs them: workers between queue and outputs.
     library("Pipeline", ["PluginKit", "Queue", "Records", "Patterns", "Events", "Config", "Diagnostics", "CSystem"]),
-    // The HTTP API over read-only snapshots.
-    library("Monitoring", ["Net", "Queue", "Pipeline", "PluginKit", "Events", "Diagnostics"]),
     // Wiring, signals, shutdown; the only module that names every plugin.
     library(
       "Daemon",
       [
-        "Inputs", "Filters", "Outputs", "Pipeline", "Queue", "Codecs", "Patterns", "Records", "Monitoring", "Net",
+        "Inputs", "Filters", "Outputs", "Pipeline", "Queue", "Codecs", "Patterns", "Records", "Net",
         "PluginKit", "Config", "Events",
         "Diagnostics", "CSystem",
       ]),
@@ -88,7 +86,6 @@ let package = Package(
     .target(
       name: "TestSupport", dependencies: ["Pipeline", "PluginKit", "Config", "Events", "Diagnostics", "CSystem"],
       path: "Tests/Support", swiftSettings: settings),
-    tests("Diagnostics", ["Diagnostics"]),
     tests("Patterns", ["Patterns", "Diagnostics"]),
     tests("Events", ["Events", "Patterns", "Pipeline", "Diagnostics"]),
     tests("Codecs", ["Codecs", "Diagnostics"]),
@@ -98,10 +95,7 @@ let package = Package(
     tests("Queue", ["Queue", "Codecs", "Records", "Diagnostics"]),
     tests("Filters", ["Filters", "Pipeline", "PluginKit", "Patterns", "Events", "Config", "Diagnostics"]),
     tests("Outputs", ["Outputs", "PluginKit", "Events", "Config", "Diagnostics"]),
-    tests("Pipeline", ["Pipeline", "Filters", "Queue", "Records", "PluginKit", "Events", "Config", "Diagnostics"]),
-    tests("Daemon", ["Daemon", "Pipeline", "PluginKit", "Config", "Events", "Diagnostics"]),
     tests("Acceptance", ["Codecs", "Diagnostics"]),
-    tests("Tidy", ["Diagnostics"]),
   ],
   swiftLanguageModes: [.v6],
   cxxLanguageStandard: .cxx17

@@ -47,6 +47,33 @@ import Testing
       daemon.log.contains("broken.yml:3:5: error:") && daemon.log.contains("did you mean 'beats'"), "\(daemon.log)")
   }
 
+  /// Broken files of the settings' and pipelines' own tests, whose problems are the same with the whole program.
+  static let brokenFiles: [String] = {
+    let root = Fixtures.root + "/Tests/Cases/config"
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: root)) ?? []
+    return names.sorted().filter { name in
+      let files = (try? FileManager.default.contentsOfDirectory(atPath: root + "/" + name)) ?? []
+      let expected = (try? String(contentsOfFile: root + "/" + name + "/expected.problems", encoding: .utf8)) ?? ""
+      return expected.contains(": error: ") && !files.contains("environment") && !files.contains("set")
+    }
+  }()
+
+  @Test func `check names every mistake of broken files at its place`() throws {
+    #expect(OperatorTests.brokenFiles.count >= 20)
+    let root = Fixtures.root + "/Tests/Cases/config/"
+    for name in OperatorTests.brokenFiles {
+      let isPipeline = FileManager.default.fileExists(atPath: root + name + "/pipeline.yml")
+      let checked = try run(
+        sluiceProgram,
+        isPipeline
+          ? ["check", "-c", Fixtures.root + "/config/sluice.yml", "-p", "pipeline.yml"]
+          : ["check", "-c", "sluice.yml", "-p", "../sound_pipeline/pipeline.yml"], folder: root + name)
+      let expected = try String(contentsOfFile: root + name + "/expected.problems", encoding: .utf8)
+      let missing = expected.split(separator: "\n").filter { !checked.lines.contains(String($0)) }
+      #expect(checked.status == 1 && missing.isEmpty, "\(name): \(missing)\n\(checked.output)\(checked.errors)")
+    }
+  }
+
   @Test func `a port of the API that is taken ends the start before anything is accepted`() throws {
     let folder = TemporaryFolder()
     let other = TemporaryFolder()

@@ -152,9 +152,12 @@ let clientPython: String? = {
   }
 }
 
-/// Lines of all daily files that a daemon without Elasticsearch writes.
+/// Whole lines of all daily files that a daemon without Elasticsearch writes; the last one may be under way.
 func dailyLines(_ folder: TemporaryFolder) throws -> [[UInt8]] {
   let place = folder.path + "/data/events"
   let names = (try? FileManager.default.contentsOfDirectory(atPath: place)) ?? []
-  return try names.sorted().flatMap { try Fixtures.read(place + "/" + $0).split(separator: 10).map { Array($0) } }
+  return try names.sorted().flatMap { name -> [[UInt8]] in
+    let bytes = try Fixtures.read(place + "/" + name)
+    return bytes[..<(bytes.lastIndex(of: 10) ?? 0)].split(separator: 10).map { Array($0) }
+  }
 }

@@ -122,6 +122,26 @@ private func rule(_ condition: String) -> String {
     }
   }
 
+  @Test func `a device's name is no attack`() throws {
+    let rules = try shipped.get()
+    let folder = "/usr/share/uap-core/test_resources/"
+    var agents = ["firefox_user_agent_strings.txt", "pgts_browser_list.txt"].flatMap {
+      (try? String(contentsOfFile: folder + $0, encoding: .isoLatin1))?.split(separator: "\n").map(String.init) ?? []
+    }
+    agents = agents.map { String($0.split(separator: "\t").max { $0.count < $1.count } ?? "") }
+    agents += [
+      "Mozilla/5.0 (Linux; U; Android 2.3.4; ar-eg; Cat Comet Build/GRI40) AppleWebKit/533.1 Mobile Safari/533.1",
+      "Mozilla/5.0 (Linux; Android 4.0.4; ONE TOUCH TAB 8HD Build/IMM76D) AppleWebKit/534.30 Safari/534.30",
+    ]
+    #expect(agents.count > 5000)
+    // The corpus holds two scripts that somebody sent as an agent; they are attacks.
+    for agent in agents where !agent.contains("<script") {
+      let verdict = try #require(score(rules, [Request(["path": "/", "user_agent": agent])]).first)
+      let told = types(verdict).filter { ![.scanner, .badAgent].contains($0) }
+      if !told.isEmpty { Issue.record("\(agent) is \(verdict)") }
+    }
+  }
+
   @Test(.disabled(if: SharedFolder.isMissing, "the folder of recorded facts is not beside the repository"))
   func `of generated traffic at most one line in a thousand is a security event`() throws {
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent("threat-\(UUID().uuidString)")
