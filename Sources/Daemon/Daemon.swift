@@ -10,6 +10,7 @@ internal import Codecs
 internal import Config
 internal import Diagnostics
 internal import Glibc
+internal import Inputs
 internal import Net
 internal import Pipeline
 internal import PluginKit
@@ -149,6 +150,7 @@ final class Daemon {
       try server.start()
       api = server
     }
+    NetworkInputs.budget.limitBytes = configuration.settings.daemon.memoryInFlight.bytes
     for pipeline in pipelines { try pipeline.runtime.start() }
     for pipeline in pipelines {
       for input in pipeline.compiled.inputs {

@@ -7,10 +7,16 @@ internal import Synchronization
 
 /// Shared by all inputs of the process; any thread.
 public final class InFlightBudget: Sendable {
-  public let limitBytes: Int
+  private let limit: Atomic<Int>
   private let usedBytes = Atomic<Int>(0)
 
-  public init(limitBytes: Int = 64 << 20) { self.limitBytes = limitBytes }
+  public init(limitBytes: Int = 64 << 20) { limit = Atomic(limitBytes) }
+
+  /// May be changed at any time; what is held already stays.
+  public var limitBytes: Int {
+    get { limit.load(ordering: .relaxed) }
+    set { limit.store(newValue, ordering: .relaxed) }
+  }
 
   public var used: Int { usedBytes.load(ordering: .relaxed) }
   public var isSpent: Bool { used >= limitBytes }
