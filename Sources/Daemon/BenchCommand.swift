@@ -162,13 +162,3 @@ private final class BenchWorker {
     }
   }
 }
-
-/// The filters of a pipeline in the order of their places.
-private func filterSteps(_ steps: [Step]) -> [FilterStep] {
-  steps.flatMap { step in
-    switch step {
-    case .filter(let step): [step]
-    case .branch(let step): filterSteps(step.then) + filterSteps(step.otherwise)
-    }
-  }
-}

@@ -47,6 +47,16 @@ package final class BranchStep: Sendable {
   }
 }
 
+/// The filters of a pipeline in the order of their places.
+package func filterSteps(_ steps: [Step]) -> [FilterStep] {
+  steps.flatMap { step in
+    switch step {
+    case .filter(let step): [step]
+    case .branch(let step): filterSteps(step.then) + filterSteps(step.otherwise)
+    }
+  }
+}
+
 /// Figures of one step, over all workers.
 package final class StepStatistics: Sendable {
   package let eventsIn = Counter()
