@@ -33,13 +33,6 @@ extension Event {
   public func merge(_ map: Value, readsTime: Bool = true) throws(WriteError) {
     guard map.isMap, map.count > 0 else { return }
     if readsTime { settle(timeOf: map) }
-    let root = slot.pointee.root
-    var filter = KeyFilter()
-    var i = arena.pointee.node(root).pointee.bits.a == 0 ? 0 : arena.pointee.node(root).pointee.bits.firstChild
-    while i != 0 {
-      filter.insert(arena.pointee.node(i).pointee.keyHash)
-      i = arena.pointee.node(i).pointee.next
-    }
     var child = map.bits.firstChild
     while child != 0 {
       let node = arena.pointee.node(child)
@@ -47,11 +40,11 @@ extension Event {
       let key = node.pointee.key
       if _slowPath(Event.needsCare(key)) {
         try place(special: key, node.pointee.bits, readsTime)
-      } else if filter.mayContain(key.hash), case let twin = arena.pointee.find(key, in: root), twin != 0 {
+      } else if case let twin = field(key), twin != 0 {
         arena.pointee.node(twin).pointee.bits = node.pointee.bits
       } else {
         node.pointee.next = 0
-        arena.pointee.link(child, to: root)
+        appendField(child)
       }
       child = next
     }
@@ -89,21 +82,5 @@ extension Event {
     try? set(.timestamp, .timestamp(arrival))
     // A list stands there as JSON, not as its elements joined.
     try? set(Event.timestampFallback, makeText { value.isList ? value.appendJSON(to: &$0) : value.appendText(to: &$0) })
-  }
-}
-
-/// Hashes that may be among those inserted.
-private struct KeyFilter {
-  private var bits: (UInt64, UInt64) = (0, 0)
-
-  @inline(__always)
-  mutating func insert(_ hash: UInt32) {
-    let bit: UInt64 = 1 &<< UInt64(hash >> 8 & 63)
-    if hash & 1 == 0 { bits.0 |= bit } else { bits.1 |= bit }
-  }
-
-  @inline(__always)
-  func mayContain(_ hash: UInt32) -> Bool {
-    (hash & 1 == 0 ? bits.0 : bits.1) & (1 &<< UInt64(hash >> 8 & 63)) != 0
   }
 }
