@@ -49,7 +49,7 @@ let package = Package(
     // What inputs hand over and queues keep.
     library("Records", ["Diagnostics"]),
     // The one module that knows PCRE2.
-    library("Patterns", ["Diagnostics", "CPCRE2"]),
+    library("Patterns", ["Diagnostics", "CPCRE2", "CSystem"]),
     // Events in arenas, JSON, references, sprintf, conditions: one module, so that the hot path is optimised as one.
     library("Events", ["Diagnostics", "Patterns", "CScan"]),
     // Inflating, compressing, digests, encryption.

@@ -192,15 +192,19 @@ public struct Event {
   ///
   /// - Returns: What is there already; nil when `bits` was put.
   public func setUnlessPresent(_ reference: FieldReference, _ bits: ValueBits) throws(WriteError) -> Value? {
-    guard reference.root == .data, reference.count == 1, reference.special == .none else {
-      if let present = value(reference) { return present }
-      try set(reference, bits)
-      return nil
-    }
-    let key = reference.parts.pointee.key
-    let node = field(key)
+    if let name = reference.plainName { return setUnlessPresent(name, bits) }
+    if let present = value(reference) { return present }
+    try set(reference, bits)
+    return nil
+  }
+
+  /// The same for a field of the event itself.
+  ///
+  /// - Parameter name: A reference's `plainName`; its bytes stay until the batch is emptied.
+  public func setUnlessPresent(_ name: Key, _ bits: ValueBits) -> Value? {
+    let node = field(name)
     if node != 0 { return Value(arena, node) }
-    let made = arena.pointee.makeNode(arena.pointee.lasting(key, reference), bits)
+    let made = arena.pointee.makeNode(name, bits)
     appendField(made)
     return nil
   }

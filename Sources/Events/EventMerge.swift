@@ -55,6 +55,9 @@ extension Event {
   private static func needsCare(_ key: Key) -> Bool {
     let count = key.count
     if count == 4, load4(key.start) == 0x7367_6174 { return true }
+    if _fastPath(count <= 16) {
+      return scan_any3_16(key.start, 91, 93, 64) & ((1 &<< UInt32(truncatingIfNeeded: count)) &- 1) != 0
+    }
     if _fastPath(count < 64) {
       // Keys of a parsed document have 64 readable bytes behind them.
       return scan_any3_64(key.start, 91, 93, 64) & ((1 &<< UInt64(truncatingIfNeeded: count)) &- 1) != 0

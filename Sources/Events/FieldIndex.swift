@@ -24,6 +24,7 @@ extension Event {
   func field(_ key: Key) -> UInt32 {
     let root = slot.pointee.root
     let bits = arena.pointee.node(root).pointee.bits
+    if bits.a < Event.indexedFrom, !bits.has(ValueBits.unparsed) { return arena.pointee.find(key, in: root) }
     if bits.a != slot.pointee.indexedCount || bits.lastChild != slot.pointee.indexedLast {
       guard refreshIndex() else { return arena.pointee.find(key, in: root) }
     }

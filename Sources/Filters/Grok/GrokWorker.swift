@@ -103,15 +103,17 @@ final class GrokWorker: Filter {
     _ entry: Int, _ expression: Int, _ event: Event, _ text: UnsafeRawBufferPointer, isClean: Bool
   ) -> Bool {
     plugin.entries[entry].slots[expression].withUnsafeBufferPointer { slots in
-      for slot in slots {
-        let start = scratch.start(of: slot.group)
+      // By number, so that the references in the slots are not retained.
+      for i in 0..<slots.count {
+        let group = slots[i].group
+        let start = scratch.start(of: group)
         let bits: ValueBits
         if start < 0 {
           if !plugin.keepEmpty { continue }
           bits = .null
         } else {
-          let part = UnsafeRawBufferPointer(rebasing: text[start..<max(start, scratch.end(of: slot.group))])
-          switch slot.type {
+          let part = UnsafeRawBufferPointer(rebasing: text[start..<max(start, scratch.end(of: group))])
+          switch slots[i].type {
           case .text:
             if part.isEmpty, !plugin.keepEmpty { continue }
             bits = .text(staying: part, isClean: isClean)
@@ -119,8 +121,12 @@ final class GrokWorker: Filter {
           case .float: bits = .double(leadingDouble(part))
           }
         }
-        guard let reference = slot.reference, put(bits, reference, slot, event) else {
-          warn(slot)
+        if let name = slots[i].name, !slots[i].isOverwritten, event.setUnlessPresent(name, bits) == nil {
+          isStored[slots[i].field] = true
+          continue
+        }
+        guard let reference = slots[i].reference, put(bits, reference, slots[i], event) else {
+          warn(slots[i])
           return false
         }
       }
