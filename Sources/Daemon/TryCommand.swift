@@ -86,8 +86,7 @@ private struct PayloadReader {
       lines.dropsCarriageReturn = false
       lines.delimiter = input.payloadDelimiter
     }
-    descriptor =
-      RecordDescription(input: "try", inputID: "try", codec: options.isPlain ? "plain" : "json").descriptor
+    descriptor = lineDescription(pipeline, input: nil, isPlain: options.isPlain).descriptor
   }
 
   /// True when a further payload is here without waiting.
@@ -103,6 +102,14 @@ private struct PayloadReader {
     }
     return nil
   }
+}
+
+/// How single lines are decoded: as an input of the pipeline does, as plain text, or as JSON.
+func lineDescription(_ pipeline: CompiledPipeline, input: String?, isPlain: Bool) -> RecordDescription {
+  if let input, let found = pipeline.inputs.first(where: { $0.id == input || $0.kind == input }) {
+    return found.input.description
+  }
+  return RecordDescription(input: "try", inputID: "try", codec: isPlain ? "plain" : "json")
 }
 
 /// Lines of a descriptor, without their ends.
