@@ -57,12 +57,6 @@ struct BeatsInput: InputPlugin {
   }
 
   static func make(_ settings: Settings, _ context: InputContext) throws -> any Input {
-    var configuration = BeatsConfiguration(host: settings.listen.host, port: settings.port.number)
-    configuration.listener = try settings.listen.listener(
-      port: settings.port.number, context, clients: .byAuthorities)
-    configuration.clientInactivityTimeout = settings.inactivityTimeout
-    configuration.maxConnectionAge = settings.maxConnectionAge
-    configuration.limits.eventBytes = settings.listen.maxEventSize.bytes
     if settings.codec?.name == "multiline" {
       throw BuildFailure(
         "codec", "lines cannot be joined here, since those of several files come mixed",
@@ -71,6 +65,12 @@ struct BeatsInput: InputPlugin {
     let codec = try InputCodec(settings.codec ?? PluginChoice("plain"))
     let description = settings.listen.common.description(
       "beats", codec: "beats", codec, context, options: try options(settings, codec))
+    var configuration = BeatsConfiguration(host: settings.listen.host, port: settings.port.number)
+    configuration.listener = try settings.listen.listener(
+      port: settings.port.number, context, clients: .byAuthorities)
+    configuration.clientInactivityTimeout = settings.inactivityTimeout
+    configuration.maxConnectionAge = settings.maxConnectionAge
+    configuration.limits.eventBytes = settings.listen.maxEventSize.bytes
     let complete = configuration
     return ServerInput<BeatsServer>(
       port: InputPort(host: settings.listen.host, port: settings.port.number), description: description,
