@@ -60,7 +60,8 @@ let package = Package(
     library("Net", ["Diagnostics", "COpenSSL", "CSystem"]),
     // The contracts of inputs, filters and outputs.
     library("PluginKit", ["Events", "Records", "Diagnostics", "Config", "Patterns"]),
-    library("Inputs", ["Net", "Codecs", "PluginKit", "Events", "Records", "Config", "Diagnostics", "CScan"]),
+    library(
+      "Inputs", ["Net", "Codecs", "PluginKit", "Events", "Records", "Config", "Diagnostics", "CScan", "CSystem"]),
     // The persisted queue and the dead letters: bytes and positions, no plugins.
     library("Queue", ["Codecs", "Records", "Diagnostics", "CSystem"]),
     library(
@@ -68,7 +69,9 @@ let package = Package(
       ["PluginKit", "Events", "Config", "Patterns", "Codecs", "Diagnostics", "CMaxMindDB", "CSystem", "CXML2"]),
     library("Outputs", ["PluginKit", "Events", "Config", "Codecs", "Diagnostics", "CCurl", "CSystem"]),
     // Compiles pipelines and runs them: workers between queue and outputs.
-    library("Pipeline", ["PluginKit", "Queue", "Records", "Patterns", "Events", "Config", "Diagnostics", "CSystem"]),
+    library(
+      "Pipeline",
+      ["PluginKit", "Queue", "Records", "Patterns", "Events", "Codecs", "Config", "Diagnostics", "CSystem"]),
     // Wiring, signals, shutdown; the only module that names every plugin.
     library(
       "Daemon",
@@ -94,7 +97,9 @@ let package = Package(
     tests("Codecs", ["Codecs", "Diagnostics"]),
     tests("Config", ["Config", "CommandLine", "Diagnostics"]),
     tests("Net", ["Net", "Diagnostics"]),
-    tests("Inputs", ["Inputs", "PluginKit", "Net", "Codecs", "Records", "Events", "Config", "Diagnostics"]),
+    tests(
+      "Inputs",
+      ["Inputs", "Pipeline", "PluginKit", "Net", "Codecs", "Records", "Events", "Config", "Diagnostics"]),
     tests("Queue", ["Queue", "Codecs", "Records", "Diagnostics"]),
     tests("Filters", ["Filters", "Pipeline", "PluginKit", "Patterns", "Events", "Config", "Diagnostics"]),
     tests("Outputs", ["Outputs", "PluginKit", "Events", "Config", "Diagnostics"]),

@@ -215,7 +215,8 @@ public struct Value {
     }
   }
 
-  private func appendBraced(to out: inout ByteBuffer) {
+  /// The value as Java prints it: maps as `{k=v, k2=v2}`, lists as `[a, b]`.
+  public func appendBraced(to out: inout ByteBuffer) {
     switch bits.kind {
     case .map:
       out.append(123)

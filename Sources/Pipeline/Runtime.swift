@@ -141,7 +141,7 @@ private final class Worker: ConditionFailureHandler {
   private let number: Int
   private let batch = EventBatch()
   private var runner: StepRunner!
-  private var decoders: [ObjectIdentifier: (RecordDecoder, RecordDescriptor)] = [:]
+  private let decoders = RecordDecoders()
   private var selection: [Int32] = []
   private var part: [Int32] = []
   private var document = ByteBuffer()
@@ -178,10 +178,11 @@ private final class Worker: ConditionFailureHandler {
     self.source = source
     defer { self.source = nil }
     batch.removeAll()
+    decoders.startBatch()
     batch.recordIDs = source
     selection.removeAll(keepingCapacity: true)
     for run in records.runs {
-      let decoder = self.decoder(run.descriptor)
+      let decoder = decoders.decoder(run.descriptor)
       for i in run.range {
         decoder.decode(
           records.payload(i), context: run.context, record: i, arrivalNs: run.arrivalNs, into: batch
@@ -244,16 +245,6 @@ private final class Worker: ConditionFailureHandler {
     guard !selection.isEmpty else { return }
     runtime.eventsFiltered.add(selection.count)
     deliver(Delivery(source: NoRecords()) { [runtime, count = selection.count] in runtime.eventsOut.add(count) })
-  }
-
-  private func decoder(_ descriptor: RecordDescriptor) -> RecordDecoder {
-    let key = ObjectIdentifier(descriptor)
-    if let (decoder, _) = decoders[key] { return decoder }
-    if decoders.count > 64 { decoders.removeAll() }
-    let made = RecordDecoder(descriptor)
-    // The descriptor is kept, so that its identity is not given to another one.
-    decoders[key] = (made, descriptor)
-    return made
   }
 
   // MARK: Conditions without an answer
