@@ -8,6 +8,7 @@ public let allFilters: [FilterKind] = [
   FilterKind(Clone.self),
   FilterKind(Correlation.self),
   FilterKind(DateFilter.self),
+  FilterKind(Dissect.self),
   FilterKind(Drop.self),
   FilterKind(GeoIPFilter.self),
   FilterKind(Grok.self),

@@ -18,6 +18,7 @@ import Testing
     Recording(name: "clone"),
     Recording(name: "common"),
     Recording(name: "date"),
+    Recording(name: "dissect"),
     Recording(name: "drop"),
     // A map that a value joins stays one element (as common-decorate-022 has it); a map as a text is refused at start.
     Recording(name: "event", known: ["event-decorate-002", "event-decorate-003", "event-decorate-004"]),
