@@ -5,6 +5,7 @@ public import PluginKit
 public let allFilters: [FilterKind] = [
   FilterKind(Bytes.self),
   FilterKind(CIDR.self),
+  FilterKind(CSVFilter.self),
   FilterKind(Clone.self),
   FilterKind(Correlation.self),
   FilterKind(DateFilter.self),

@@ -17,6 +17,7 @@ import Testing
     Recording(name: "cidr"),
     Recording(name: "clone"),
     Recording(name: "common"),
+    Recording(name: "csv"),
     Recording(name: "date"),
     Recording(name: "dissect"),
     Recording(name: "drop"),
