@@ -11,6 +11,7 @@ public let allFilters: [FilterKind] = [
   FilterKind(DateFilter.self),
   FilterKind(Dissect.self),
   FilterKind(Drop.self),
+  FilterKind(Fingerprint.self),
   FilterKind(GeoIPFilter.self),
   FilterKind(Grok.self),
   FilterKind(JSONFilter.self),

@@ -23,6 +23,7 @@ import Testing
     Recording(name: "drop"),
     // A map that a value joins stays one element (as common-decorate-022 has it); a map as a text is refused at start.
     Recording(name: "event", known: ["event-decorate-002", "event-decorate-003", "event-decorate-004"]),
+    Recording(name: "fingerprint"),
     // Upstream types the first of several equal captures only (643, 644), and puts the category of a name server's line
     // under a misspelt field, as its next release no longer does (743 to 750).
     Recording(
