@@ -22,6 +22,7 @@ public let allFilters: [FilterKind] = [
   FilterKind(Split.self),
   FilterKind(SyslogPriority.self),
   FilterKind(ThreatScoreFilter.self),
+  FilterKind(Translate.self),
   FilterKind(Truncate.self),
   FilterKind(URLDecode.self),
   FilterKind(UUIDFilter.self),

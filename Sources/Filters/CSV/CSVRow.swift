@@ -21,6 +21,8 @@ struct CSVRow {
   static let columnLimit = 10_000
 
   private(set) var cells: [Cell] = []
+  /// Where the row ended: at its line end, or at the end of the text.
+  private(set) var end = 0
   private let separator: [UInt8]
   private let quote: [UInt8]
   /// Bytes at which a separator, a quote or a line end may begin.
@@ -42,10 +44,15 @@ struct CSVRow {
   /// - Returns: False where the text is malformed.
   mutating func read(_ text: UnsafeRawBufferPointer) -> Bool {
     cells.removeAll(keepingCapacity: true)
+    end = 0
     if text.count > 0, text[0] == 10 || text[0] == 13 { return true }
     return separator.withUnsafeBytes { separator in
       quote.withUnsafeBytes { quote in
-        stops.withUnsafeBufferPointer { stops in read(text, separator, quote, stops, into: &cells) }
+        stops.withUnsafeBufferPointer { stops in
+          guard let end = read(text, separator, quote, stops, into: &cells) else { return false }
+          self.end = end
+          return true
+        }
       }
     }
   }
@@ -53,11 +60,11 @@ struct CSVRow {
   private func read(
     _ text: UnsafeRawBufferPointer, _ separator: UnsafeRawBufferPointer, _ quote: UnsafeRawBufferPointer,
     _ stops: UnsafeBufferPointer<Bool>, into cells: inout [Cell]
-  ) -> Bool {
+  ) -> Int? {
     var i = 0
     while cells.count < CSVRow.columnLimit {
       if quote.count > 0, begins(text, i, quote) {
-        guard let cell = quoted(text, &i, quote) else { return false }
+        guard let cell = quoted(text, &i, quote) else { return nil }
         cells.append(cell)
       } else {
         let start = i
@@ -67,17 +74,17 @@ struct CSVRow {
             continue
           }
           if begins(text, i, separator) || text[i] == 10 || text[i] == 13 { break }
-          if quote.count > 0, begins(text, i, quote) { return false }
+          if quote.count > 0, begins(text, i, quote) { return nil }
           i &+= 1
         }
         cells.append(Cell(start: start, end: i, isQuoted: false, isEscaped: false))
       }
-      if i == text.count || text[i] == 10 || text[i] == 13 { return true }
+      if i == text.count || text[i] == 10 || text[i] == 13 { return i }
       // Behind a quoted field anything but a separator or a line end is a fault.
-      guard begins(text, i, separator) else { return false }
+      guard begins(text, i, separator) else { return nil }
       i &+= separator.count
     }
-    return false
+    return nil
   }
 
   private func quoted(_ text: UnsafeRawBufferPointer, _ i: inout Int, _ quote: UnsafeRawBufferPointer) -> Cell? {
