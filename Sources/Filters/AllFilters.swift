@@ -27,4 +27,5 @@ public let allFilters: [FilterKind] = [
   FilterKind(URLDecode.self),
   FilterKind(UUIDFilter.self),
   FilterKind(UserAgentFilter.self),
+  FilterKind(XMLFilter.self),
 ]

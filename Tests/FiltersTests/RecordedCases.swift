@@ -48,6 +48,7 @@ import Testing
     Recording(name: "urldecode"),
     Recording(name: "useragent"),
     Recording(name: "uuid"),
+    Recording(name: "xml"),
   ]
 
   @Test(arguments: recordings)
