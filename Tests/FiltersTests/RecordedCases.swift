@@ -40,6 +40,7 @@ import Testing
     Recording(name: "reports"),
     Recording(name: "split"),
     Recording(name: "syslog_pri"),
+    Recording(name: "throttle"),
     Recording(name: "truncate"),
     Recording(name: "urldecode"),
     Recording(name: "useragent"),
