@@ -11,9 +11,12 @@ package final class RecordDecoder {
   private let typeField = FieldReference.known("type")
   private let success: SuccessActions
   private let limits = JSONLimits()
+  /// The step behind which the events go on, for those that a timer made; nil for an input's, which meet all steps.
+  package let continuesBehind: String?
 
   package init(_ descriptor: RecordDescriptor) {
     description = RecordDescription(descriptor)
+    continuesBehind = MadeEvents.step(of: description)
     success = SuccessActions(
       addField: description.addField.map { (Template($0.name), $0.values.map { Template($0) }) },
       addTag: description.tags.map { Template($0) })
@@ -33,6 +36,11 @@ package final class RecordDecoder {
   private func makeEvent(
     _ payload: UnsafeRawBufferPointer, _ record: Int, _ arrivalNs: Int64, _ batch: EventBatch
   ) -> Event {
+    if continuesBehind != nil,
+      let event = MadeEvents.decode(payload, record: record, arrivalNs: arrivalNs, into: batch)
+    {
+      return event
+    }
     guard description.codec != "plain" else { return text(payload, record, arrivalNs, batch) }
     do {
       if let event = try batch.add(json: payload, record: record, arrivalNs: arrivalNs, limits: limits) { return event }
