@@ -102,6 +102,9 @@ let package = Package(
       ["Inputs", "Pipeline", "PluginKit", "Net", "Codecs", "Records", "Events", "Config", "Diagnostics"]),
     tests("Queue", ["Queue", "Codecs", "Records", "Diagnostics"]),
     tests("Filters", ["Filters", "Pipeline", "PluginKit", "Patterns", "Events", "Config", "Diagnostics"]),
+    tests(
+      "Pipeline",
+      ["Pipeline", "Filters", "PluginKit", "Queue", "Records", "Events", "Config", "Diagnostics"]),
     tests("Outputs", ["Outputs", "PluginKit", "Events", "Config", "Diagnostics"]),
     tests("Acceptance", ["Codecs", "Diagnostics"]),
   ],

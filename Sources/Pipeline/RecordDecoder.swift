@@ -56,6 +56,8 @@ package final class RecordDecoder {
   private let multilineTag: [UInt8]
   private let codecTags: [[UInt8]]
   private let success: SuccessActions
+  /// The step behind which the events go on, for those that a timer made; nil for an input's, which meet all steps.
+  package let continuesBehind: String?
   private let layout: ArrivalLayout
   private var converted = ByteBuffer()
 
@@ -86,6 +88,7 @@ package final class RecordDecoder {
     success = SuccessActions(
       addField: description.addField.map { (Template($0.name), $0.values.map { Template($0) }) },
       addTag: description.tags.map { Template($0) })
+    continuesBehind = MadeEvents.step(of: description)
     layout = ArrivalLayout(description)
     lastFields = ArrivalFields(layout, nil, scratch: scratch)
   }
@@ -105,6 +108,11 @@ package final class RecordDecoder {
     _ payload: UnsafeRawBufferPointer, context: RecordContext?, record: Int, arrivalNs: Int64, into batch: EventBatch,
     _ body: (Event) -> Void
   ) {
+    if continuesBehind != nil,
+      let event = MadeEvents.decode(payload, record: record, arrivalNs: arrivalNs, into: batch)
+    {
+      return body(event)
+    }
     let arrival = Arrival(batch: batch, record: record, ns: arrivalNs, fields: fields(of: context))
     if beats != nil { return decodeBeats(payload, arrival, body) }
     guard let charset else { return decode(payload, arrival, body) }

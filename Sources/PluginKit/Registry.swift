@@ -47,6 +47,8 @@ struct CommonOutputSettings: PluginSettings {
 public struct BuiltFilter: Sendable {
   public let success: SuccessActions
   public let makeFilter: @Sendable () -> any Filter
+  /// What a timer looks at; nil for most filters.
+  public let timed: (any TimedState)?
 }
 
 /// A kind of filter.
@@ -70,7 +72,7 @@ public struct FilterKind: Sendable {
       guard !problems.all[before...].contains(where: { $0.severity == .error }) else { return nil }
       do {
         let plugin = try Plugin(settings, context)
-        return BuiltFilter(success: common.actions, makeFilter: { plugin.makeFilter() })
+        return BuiltFilter(success: common.actions, makeFilter: { plugin.makeFilter() }, timed: plugin.timed)
       } catch {
         report(error, "filter '\(Plugin.manual.name)'", reader, position, problems)
         return nil
