@@ -2,11 +2,14 @@
 import PackageDescription
 
 // Settings of every Swift target of ours. C types stay out of signatures because imports are internal by default.
-let settings: [SwiftSetting] = [
-  .enableUpcomingFeature("ExistentialAny"),
-  .enableUpcomingFeature("InternalImportsByDefault"),
-  .enableUpcomingFeature("MemberImportVisibility"),
-]
+// The scripts set SLUICE_STRICT, so that no warning passes them; no other build fails for a warning.
+let settings: [SwiftSetting] =
+  (Context.environment["SLUICE_STRICT"] != nil ? [.treatAllWarnings(as: .error)] : []) + [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+  ]
+let strictC: [CSetting] = Context.environment["SLUICE_STRICT"] != nil ? [.treatAllWarnings(as: .error)] : []
 
 func library(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
   .target(name: name, dependencies: dependencies, swiftSettings: settings)
@@ -34,12 +37,11 @@ let package = Package(
     system("CPCRE2", "libpcre2-8", "libpcre2-dev"),
     system("CXML2", "libxml-2.0", "libxml2-dev"),
     system("CYAML", "yaml-0.1", "libyaml-dev"),
-    system("CZlib", "zlib", "zlib1g-dev"),
     system("CZstd", "libzstd", "libzstd-dev"),
 
     // C of ours: byte scanning that is inlined into Swift loops, and Linux calls that Swift does not import.
-    .target(name: "CScan"),
-    .target(name: "CSystem", cSettings: [.define("_GNU_SOURCE")]),
+    .target(name: "CScan", cSettings: strictC),
+    .target(name: "CSystem", cSettings: [.define("_GNU_SOURCE")] + strictC),
 
     // The ground: bytes, locks, errors, positions, the log. Nothing of ours lies below it.
     library("Diagnostics", ["CSystem"]),
@@ -48,16 +50,17 @@ let package = Package(
     // The one module that knows PCRE2.
     library("Patterns", ["Diagnostics", "CPCRE2"]),
     // Events in arenas, JSON, references, sprintf, conditions: one module, so that the hot path is optimised as one.
-    library("Events", ["Diagnostics", "Patterns", "CScan"]),
+    library("Events", ["Diagnostics", "Patterns", "CScan", "CSystem"]),
     // Inflating, compressing, digests, encryption.
-    library("Codecs", ["Diagnostics", "CDeflate", "CISAL", "CLZ4", "COpenSSL", "CZlib", "CZstd"]),
+    library("Codecs", ["Diagnostics", "CDeflate", "CISAL", "CLZ4", "COpenSSL", "CZstd"]),
     // YAML with positions, options and their checker.
     library("Config", ["Diagnostics", "CSystem", "CYAML"]),
     // Sockets, TLS and HTTP on Dispatch.
     library("Net", ["Diagnostics", "COpenSSL", "CSystem"]),
     // The contracts of inputs, filters and outputs.
-    library("PluginKit", ["Events", "Records", "Diagnostics", "Config", "Patterns"]),
-    library("Inputs", ["Net", "Codecs", "PluginKit", "Events", "Records", "Config", "Diagnostics", "CScan"]),
+    library("PluginKit", ["Events", "Records", "Diagnostics", "Config"]),
+    library(
+      "Inputs", ["Net", "Codecs", "PluginKit", "Events", "Records", "Config", "Diagnostics", "CScan", "CSystem"]),
     // The persisted queue and the dead letters: bytes and positions, no plugins.
     library("Queue", ["Codecs", "Records", "Diagnostics", "CSystem"]),
     library(
@@ -65,7 +68,7 @@ let package = Package(
       ["PluginKit", "Events", "Config", "Patterns", "Codecs", "Diagnostics", "CMaxMindDB", "CSystem", "CXML2"]),
     library("Outputs", ["PluginKit", "Events", "Config", "Codecs", "Diagnostics", "CCurl", "CSystem"]),
     // Compiles pipelines and runs them: workers between queue and outputs.
-    library("Pipeline", ["PluginKit", "Queue", "Records", "Patterns", "Events", "Config", "Diagnostics", "CSystem"]),
+    library("Pipeline", ["PluginKit", "Queue", "Records", "Patterns", "Events", "Config", "Diagnostics"]),
     // Wiring, signals, shutdown; the only module that names every plugin.
     library(
       "Daemon",
@@ -76,15 +79,17 @@ let package = Package(
       ]),
     // Commands declared as data: parsing, help, completions.
     library("CommandLine", ["Diagnostics"]),
+    // Pages, help and the schema of pipelines, printed from the declarations of plugins and settings.
+    library("Reference", ["PluginKit", "Config", "Diagnostics"]),
     .executableTarget(
       name: "sluice",
       dependencies: [
-        "CommandLine", "Daemon", "Pipeline", "Queue", "PluginKit", "Config", "Events", "Diagnostics", "CSystem",
+        "CommandLine", "Reference", "Daemon", "Pipeline", "Queue", "PluginKit", "Events", "Diagnostics",
       ],
       path: "Sources/CLI", swiftSettings: settings),
 
     .target(
-      name: "TestSupport", dependencies: ["Pipeline", "PluginKit", "Config", "Events", "Diagnostics", "CSystem"],
+      name: "TestSupport", dependencies: ["Pipeline", "PluginKit", "Config", "Events", "Diagnostics"],
       path: "Tests/Support", swiftSettings: settings),
     tests("Patterns", ["Patterns", "Diagnostics"]),
     tests("Events", ["Events", "Patterns", "Pipeline", "Diagnostics"]),
@@ -95,8 +100,34 @@ let package = Package(
     tests("Queue", ["Queue", "Codecs", "Records", "Diagnostics"]),
     tests("Filters", ["Filters", "Pipeline", "PluginKit", "Patterns", "Events", "Config", "Diagnostics"]),
     tests("Outputs", ["Outputs", "PluginKit", "Events", "Config", "Diagnostics"]),
-    tests("Acceptance", ["Codecs", "Diagnostics"]),
+    tests("Reference", ["Reference", "Daemon", "Pipeline", "PluginKit", "Events", "Config", "Diagnostics"]),
+    tests("Acceptance", ["Daemon", "PluginKit", "Codecs", "Diagnostics"]),
+    // Reads the tree; needs nothing of it.
+    .testTarget(name: "TidyTests", dependencies: ["TestSupport"], path: "Tests/TidyTests", swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6],
   cxxLanguageStandard: .cxx17
 )
+
+// The fuzz targets, and the fuzzer's counters in everything they reach. A build of its own, without the tests.
+if Context.environment["SLUICE_FUZZ"] != nil {
+  package.targets.removeAll { $0.isTest || $0.name == "TestSupport" }
+  for target in package.targets where target.type != .system {
+    if target.swiftSettings != nil {
+      target.swiftSettings?.append(.unsafeFlags(["-sanitize=fuzzer"]))
+    } else {
+      target.cSettings = (target.cSettings ?? []) + [.unsafeFlags(["-fsanitize=fuzzer-no-link"])]
+    }
+  }
+  package.targets += [
+    .target(name: "CFuzz", path: "Fuzz/CFuzz"),
+    .executableTarget(
+      name: "fuzz",
+      dependencies: [
+        "CFuzz", "Daemon", "Pipeline", "PluginKit", "Filters", "Inputs", "Net", "Queue", "Records", "Config", "Events",
+        "Patterns", "Diagnostics",
+      ],
+      path: "Fuzz/Targets", swiftSettings: settings + [.unsafeFlags(["-sanitize=fuzzer"])],
+      linkerSettings: [.unsafeFlags(["-sanitize=fuzzer", "-use-ld=lld"])]),
+  ]
+}

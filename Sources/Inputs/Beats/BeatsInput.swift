@@ -7,7 +7,16 @@ internal import PluginKit
 struct BeatsInput: InputPlugin {
   static let manual = Manual(
     name: "beats", summary: "Takes events from Beats and other senders of the Lumberjack protocol.",
-    details: "A window is acknowledged once all of its events are on disk.")
+    details: "A window is acknowledged once all of its events are on disk.",
+    examples: [
+      Example(
+        "Filebeat's events", config: "{ port: 5044, tags: [shipped] }",
+        input: #"{"@timestamp": "2026-03-02T07:00:00.000Z", "message": "order placed", "fields": {"app": "shop"}}"#,
+        output: """
+          {"@timestamp": "2026-03-02T07:00:00.000Z", "message": "order placed", "fields": {"app": "shop"}, \
+          "tags": ["shipped"]}
+          """)
+    ])
 
   struct Settings: PluginSettings {
     var port: Port = 5044

@@ -8,7 +8,14 @@ internal import PluginKit
 struct HTTPInput: InputPlugin {
   static let manual = Manual(
     name: "http", summary: "Takes events by HTTP: JSON objects, arrays and lines, or text.",
-    details: "The answer 200 is sent once the events are on disk; a body that does not parse leaves nothing behind.")
+    details: "The answer 200 is sent once the events are on disk; a body that does not parse leaves nothing behind.",
+    examples: [
+      Example(
+        "Two events in an array", config: "{ port: 5000 }",
+        input: #"[{"message": "order placed"}, {"message": "order paid"}]"#,
+        output: "{\"message\": \"order placed\"}\n{\"message\": \"order paid\"}"),
+      Example("Text", config: "{ port: 5000 }", input: "order placed", output: #"{"message": "order placed"}"#),
+    ])
 
   struct Settings: PluginSettings {
     var port: Port = 8080

@@ -7,7 +7,16 @@ internal import PluginKit
 struct TCPInput: InputPlugin {
   static let manual = Manual(
     name: "tcp", summary: "Takes lines over TCP, each of them an event.",
-    details: "TCP has no acknowledgement: what a sender wrote into a broken connection is lost with it.")
+    details: "TCP has no acknowledgement: what a sender wrote into a broken connection is lost with it.",
+    examples: [
+      Example(
+        "Lines of text", config: "{ port: 5001 }", input: "order placed\norder paid",
+        output: "{\"message\": \"order placed\"}\n{\"message\": \"order paid\"}"),
+      Example(
+        "A JSON object a line", config: "{ port: 5001, codec: json_lines, type: shop }",
+        input: #"{"message": "order placed", "took": 0.25}"#,
+        output: #"{"message": "order placed", "took": 0.25, "type": "shop"}"#),
+    ])
 
   struct Settings: PluginSettings {
     var port: Port = 0
