@@ -7,7 +7,7 @@ internal import Reference
 let program: Program = Program(
   name: "sluice", version: Version.text, summary: "A log-ingestion daemon: Beats, HTTP and TCP in, Elasticsearch out",
   commands: [
-    runCommand, checkCommand, tryCommand, testCommand,
+    runCommand, checkCommand, tryCommand, testCommand, benchCommand,
     queueStatsCommand, queueCheckCommand, queueDumpCommand, queueRepairCommand,
     docsCommand, schemaCommand,
   ],
