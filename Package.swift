@@ -124,8 +124,8 @@ if Context.environment["SLUICE_FUZZ"] != nil {
     .executableTarget(
       name: "fuzz",
       dependencies: [
-        "CFuzz", "Daemon", "Pipeline", "PluginKit", "Filters", "Inputs", "Net", "Queue", "Records", "Config", "Events",
-        "Patterns", "Diagnostics",
+        "CFuzz", "Daemon", "Pipeline", "PluginKit", "Filters", "Inputs", "Net", "Queue", "Records", "Codecs", "Config",
+        "Events", "Patterns", "Diagnostics",
       ],
       path: "Fuzz/Targets", swiftSettings: settings + [.unsafeFlags(["-sanitize=fuzzer"])],
       linkerSettings: [.unsafeFlags(["-sanitize=fuzzer", "-use-ld=lld"])]),

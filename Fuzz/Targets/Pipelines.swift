@@ -22,9 +22,8 @@ private let services = Services(resolves: false, folder: "/nowhere", dataFolder:
     let pipeline = CompiledPipeline.compile(file, settings: settings, environment: environment, problems: problems)
     if pipeline == nil, !problems.hasErrors { finding("it does not compile, and there is no problem") }
   }
-  let lineCount = text.unicodeScalars.reduce(1) {
-    $0 + ($1 == "\n" || $1 == "\r" || $1 == "\u{85}" || $1 == "\u{2028}" || $1 == "\u{2029}" ? 1 : 0)
-  }
+  // The end of a text without a last line end counts as the beginning of the next line.
+  let lineCount = 2 + text.unicodeScalars.count { ["\n", "\r", "\u{85}", "\u{2028}", "\u{2029}"].contains($0) }
   for problem in problems.sorted where problem.position.file == "fuzz.yml" && problem.position.line > lineCount {
     finding("a problem behind the file's end: \(problem)")
   }
