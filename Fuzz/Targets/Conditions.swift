@@ -19,8 +19,8 @@ import Patterns
   let scratch = MatchScratch()
   let batch = EventBatch()
   let event = (try? batch.add(json: rest, arrivalNs: 0)) ?? batch.add(arrivalNs: 0)
-  let answer = try? condition.evaluate(event, scratch)
-  if let constant = condition.constantValue, answer != constant {
-    finding("constant \(constant), and the answer is \(String(describing: answer)): \(text)")
+  // A condition with a known answer may hold a part that fails on this event; where it does not fail, the answers agree.
+  if let answer = try? condition.evaluate(event, scratch), let constant = condition.constantValue, answer != constant {
+    finding("constant \(constant), and the answer is \(answer): \(text)")
   }
 }
