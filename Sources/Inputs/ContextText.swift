@@ -6,8 +6,9 @@
 //       "partial_line":true,
 //       "http":{"method":"POST","target":"/in?x=1","version":"HTTP/1.1","headers":{"content_type":"text/plain"}}}
 //
-//  `peer` is always there; `name` where it was looked up. `tls` stands where the connection was encrypted; `subject` only where the peer showed a
-//  certificate. `proxy` is the address that a PROXY line named as destination, and `peer` is then its source.
+//  `peer` is always there; `name` where it was looked up. `tls` stands where the connection was encrypted; `subject` only
+//  where the peer showed a certificate. `proxy` is the address that a PROXY line named as destination, and `peer` is then
+//  its source.
 //  `partial_line` marks the rest of a line that our own stop cut. Header names are in lower case with `_` for `-`, as
 //  events carry them; of a header that stands twice the last counts. Credentials never get here.
 

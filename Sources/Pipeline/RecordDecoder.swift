@@ -108,17 +108,24 @@ package final class RecordDecoder {
     _ payload: UnsafeRawBufferPointer, context: RecordContext?, record: Int, arrivalNs: Int64, into batch: EventBatch,
     _ body: (Event) -> Void
   ) {
-    if continuesBehind != nil,
-      let event = MadeEvents.decode(payload, record: record, arrivalNs: arrivalNs, into: batch)
-    {
-      return body(event)
-    }
+    if continuesBehind != nil { return body(decodeMade(payload, record, arrivalNs, batch)) }
     let arrival = Arrival(batch: batch, record: record, ns: arrivalNs, fields: fields(of: context))
     if beats != nil { return decodeBeats(payload, arrival, body) }
     guard let charset else { return decode(payload, arrival, body) }
     converted.removeAll()
     charset.append(payload, to: &converted)
     decode(converted.bytes, arrival, body)
+  }
+
+  /// An event that a timer made; a damaged one is an event all the same.
+  private func decodeMade(
+    _ payload: UnsafeRawBufferPointer, _ record: Int, _ arrivalNs: Int64, _ batch: EventBatch
+  ) -> Event {
+    if let event = MadeEvents.decode(payload, record: record, arrivalNs: arrivalNs, into: batch) { return event }
+    let event = batch.add(record: record, arrivalNs: arrivalNs)
+    try? event.set(.message, text(payload, event))
+    event.addTag("_jsonparsefailure")
+    return event
   }
 
   /// What all events of a payload have in common.
