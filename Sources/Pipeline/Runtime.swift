@@ -158,6 +158,8 @@ private final class Worker: ConditionFailureHandler {
   private let decoders = RecordDecoders()
   private var selection: [Int32] = []
   private var part: [Int32] = []
+  /// How many outputs an event goes to.
+  private var uses: [UInt8] = []
   /// Events that a timer made, by the step behind which they go on.
   private var continued: [String: [Int32]] = [:]
   private var document = ByteBuffer()
@@ -229,9 +231,9 @@ private final class Worker: ConditionFailureHandler {
   }
 
   private func deliver(_ delivery: Delivery) {
-    for step in runtime.outputs {
-      let chosen = step.condition.map { choose($0, step) } ?? selection
-      if chosen.isEmpty { continue }
+    let choices = runtime.outputs.map { step in step.condition.map { choose($0, step) } ?? selection }
+    keepShared(choices)
+    for (step, chosen) in zip(runtime.outputs, choices) where !chosen.isEmpty {
       step.statistics.eventsIn.add(chosen.count)
       let start = Instant.now
       chosen.withUnsafeBufferPointer {
@@ -250,6 +252,19 @@ private final class Worker: ConditionFailureHandler {
       return
     }
     delivery.seal()
+  }
+
+  /// What goes to several outputs is encoded once.
+  private func keepShared(_ choices: [[Int32]]) {
+    guard choices.count(where: { !$0.isEmpty }) > 1 else { return }
+    uses.removeAll(keepingCapacity: true)
+    uses.append(contentsOf: repeatElement(0, count: batch.count))
+    for chosen in choices {
+      for i in chosen {
+        uses[Int(i)] &+= 1
+        if uses[Int(i)] == 2 { batch[i].keepJSON() }
+      }
+    }
   }
 
   /// The events that an output's condition lets through; one that cannot be decided is lost to this output alone.
