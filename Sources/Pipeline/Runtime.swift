@@ -49,6 +49,8 @@ package final class PipelineRuntime: Sendable {
   package let queue: any EventQueue
   package let deadLetters: any DeadLetterSink
   package let settings: RuntimeSettings
+  /// The kinds of filters that there are, for decoding that parses.
+  let filters: [String: FilterKind]
 
   package let eventsIn = Counter()
   package let eventsFiltered = Counter()
@@ -65,8 +67,9 @@ package final class PipelineRuntime: Sendable {
 
   package init(
     id: String, steps: [Step], outputs: [OutputStep], queue: any EventQueue, deadLetters: any DeadLetterSink,
-    settings: RuntimeSettings
+    settings: RuntimeSettings, filters: [String: FilterKind] = [:]
   ) {
+    self.filters = filters
     self.id = id
     self.steps = steps
     self.outputs = outputs
@@ -141,7 +144,7 @@ private final class Worker: ConditionFailureHandler {
   private let number: Int
   private let batch = EventBatch()
   private var runner: StepRunner!
-  private let decoders = RecordDecoders()
+  private let decoders: RecordDecoders
   private var selection: [Int32] = []
   private var part: [Int32] = []
   private var document = ByteBuffer()
@@ -154,6 +157,7 @@ private final class Worker: ConditionFailureHandler {
   init(_ runtime: PipelineRuntime, number: Int) {
     self.runtime = runtime
     self.number = number
+    decoders = RecordDecoders(filters: runtime.filters)
     runner = StepRunner(runtime.steps, handler: self)
   }
 
