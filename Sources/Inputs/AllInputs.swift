@@ -5,6 +5,12 @@ public import PluginKit
 public let allInputs: [InputKind] = [
   InputKind(BeatsInput.self),
   InputKind(ElasticAgentInput.self),
+  InputKind(GeneratorInput.self),
+  InputKind(HeartbeatInput.self),
   InputKind(HTTPInput.self),
+  InputKind(StdinInput.self),
+  InputKind(SyslogInput.self),
   InputKind(TCPInput.self),
+  InputKind(UDPInput.self),
+  InputKind(UnixInput.self),
 ]

@@ -9,7 +9,7 @@ internal import PluginKit
 
 /// A codec with its options, as an input's option `codec` names it.
 struct InputCodec: Sendable {
-  enum Kind: String, CaseIterable, Sendable { case plain, line, json, jsonLines = "json_lines" }
+  enum Kind: String, CaseIterable, Sendable { case plain, line, json, jsonLines = "json_lines", multiline }
 
   var kind: Kind
   var charset = "UTF-8"
@@ -19,9 +19,11 @@ struct InputCodec: Sendable {
   var delimiter: [UInt8] = [10]
   /// The longest line, where the codec bounds it.
   var lineBytes: Int?
+  /// How lines are joined.
+  var multiline: MultilineRule?
 
   /// - Throws: A `Problem` at the place of what is wrong.
-  init(_ choice: PluginChoice) throws {
+  init(_ choice: PluginChoice, _ context: InputContext) throws {
     guard let kind = Kind(rawValue: choice.name) else {
       let names = Kind.allCases.map(\.rawValue)
       throw Problem(
@@ -31,6 +33,7 @@ struct InputCodec: Sendable {
     }
     self.kind = kind
     let problems = Problems()
+    var joining: MultilineSettings?
     let owner = OptionOwner.plugin("codec", choice.name, at: choice.position)
     switch kind {
     case .plain: charset = PlainCodec.read(choice.options, of: owner, problems: problems).charset
@@ -48,8 +51,13 @@ struct InputCodec: Sendable {
       target = settings.target
       delimiter = Array(settings.delimiter.utf8)
       lineBytes = settings.lineSize?.bytes
+    case .multiline:
+      let settings = MultilineSettings.read(choice.options, of: owner, problems: problems)
+      charset = settings.charset
+      joining = settings
     }
     if let first = problems.sorted.first(where: { $0.severity == .error }) { throw first }
+    multiline = try joining.map { try MultilineRule($0, context) }
   }
 
   /// Where the bytes are a stream, a whole text or document is a line of it.
@@ -58,7 +66,7 @@ struct InputCodec: Sendable {
     switch kind {
     case .plain: codec.kind = .line
     case .json: codec.kind = .jsonLines
-    case .line, .jsonLines: break
+    case .line, .jsonLines, .multiline: break
     }
     return codec
   }
@@ -66,10 +74,15 @@ struct InputCodec: Sendable {
   var isJSON: Bool { kind == .json || kind == .jsonLines }
 
   /// What decoding needs to know.
-  var settings: [RecordDescription.Setting] { target.map { [.init("target", $0.description)] } ?? [] }
+  var settings: [RecordDescription.Setting] {
+    var settings: [RecordDescription.Setting] = []
+    if let target { settings.append(.init("target", target.description)) }
+    if let multiline { settings.append(.init("multiline_tag", multiline.tag)) }
+    return settings
+  }
 }
 
-private let charsetCheck: @Sendable (String) -> String? = { name in
+let charsetComplaint: @Sendable (String) -> String? = { name in
   if Charset.names.contains(name) { return nil }
   let near = nearest(to: name, among: Charset.names)
   return "is no known character set" + (near.map { "; did you mean '\($0)'?" } ?? "")
@@ -79,7 +92,7 @@ private struct PlainCodec: PluginSettings {
   var charset = "UTF-8"
   var format: String?
   static let options: [Option<PlainCodec>] = [
-    .option("charset", \.charset, "The character set of the text.", check: charsetCheck),
+    .option("charset", \.charset, "The character set of the text.", check: charsetComplaint),
     .option("format", \.format, "Accepted for Logstash's sake; inputs write nothing."),
   ]
 }
@@ -89,7 +102,7 @@ private struct LineCodec: PluginSettings {
   var delimiter = "\n"
   var format: String?
   static let options: [Option<LineCodec>] = [
-    .option("charset", \.charset, "The character set of the text.", check: charsetCheck),
+    .option("charset", \.charset, "The character set of the text.", check: charsetComplaint),
     .option("delimiter", \.delimiter, "What ends a line.", check: { $0.isEmpty ? "must not be empty" : nil }),
     .option("format", \.format, "Accepted for Logstash's sake; inputs write nothing."),
   ]
@@ -99,7 +112,7 @@ private struct JSONCodec: PluginSettings {
   var charset = "UTF-8"
   var target: FieldReference?
   static let options: [Option<JSONCodec>] = [
-    .option("charset", \.charset, "The character set of the document.", check: charsetCheck),
+    .option("charset", \.charset, "The character set of the document.", check: charsetComplaint),
     .option("target", \.target, "The field that takes the document; without it the event itself."),
   ]
 }
@@ -110,7 +123,7 @@ private struct JSONLinesCodec: PluginSettings {
   var delimiter = "\n"
   var lineSize: ByteCount?
   static let options: [Option<JSONLinesCodec>] = [
-    .option("charset", \.charset, "The character set of the documents.", check: charsetCheck),
+    .option("charset", \.charset, "The character set of the documents.", check: charsetComplaint),
     .option("target", \.target, "The field that takes a document; without it the event itself."),
     .option("delimiter", \.delimiter, "What ends a document.", check: { $0.isEmpty ? "must not be empty" : nil }),
     .option(

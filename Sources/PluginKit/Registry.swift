@@ -175,8 +175,13 @@ public struct Registry: Sendable {
   public let inputs: [String: InputKind]
   public let filters: [String: FilterKind]
   public let outputs: [String: OutputKind]
+  /// The library of patterns for plugins that are no filters.
+  public let expressions: (any ExpressionCompiler)?
 
-  public init(inputs: [InputKind], filters: [FilterKind], outputs: [OutputKind]) {
+  public init(
+    inputs: [InputKind], filters: [FilterKind], outputs: [OutputKind], expressions: (any ExpressionCompiler)? = nil
+  ) {
+    self.expressions = expressions
     self.inputs = Dictionary(uniqueKeysWithValues: inputs.map { ($0.manual.name, $0) })
     self.filters = Dictionary(uniqueKeysWithValues: filters.map { ($0.manual.name, $0) })
     self.outputs = Dictionary(uniqueKeysWithValues: outputs.map { ($0.manual.name, $0) })
