@@ -72,7 +72,9 @@ let package = Package(
       ["PluginKit", "Events", "Config", "Patterns", "Codecs", "Diagnostics", "CMaxMindDB", "CSystem", "CXML2"]),
     library("Outputs", ["PluginKit", "Events", "Config", "Codecs", "Diagnostics", "CCurl", "CSystem"]),
     // Compiles pipelines and runs them: workers between queue and outputs.
-    library("Pipeline", ["PluginKit", "Queue", "Records", "Patterns", "Events", "Config", "Diagnostics"]),
+    library(
+      "Pipeline",
+      ["PluginKit", "Queue", "Records", "Patterns", "Events", "Codecs", "Config", "Diagnostics"]),
     // Wiring, signals, shutdown; the only module that names every plugin.
     library(
       "Daemon",
@@ -100,9 +102,14 @@ let package = Package(
     tests("Codecs", ["Codecs", "Diagnostics"]),
     tests("Config", ["Config", "CommandLine", "Diagnostics"]),
     tests("Net", ["Net", "Diagnostics"]),
-    tests("Inputs", ["Inputs", "PluginKit", "Net", "Codecs", "Records", "Events", "Config", "Diagnostics"]),
+    tests(
+      "Inputs",
+      ["Inputs", "Pipeline", "PluginKit", "Net", "Codecs", "Records", "Events", "Config", "Diagnostics"]),
     tests("Queue", ["Queue", "Codecs", "Records", "Diagnostics"]),
     tests("Filters", ["Filters", "Pipeline", "PluginKit", "Patterns", "Events", "Config", "Diagnostics"]),
+    tests(
+      "Pipeline",
+      ["Pipeline", "Filters", "PluginKit", "Queue", "Records", "Events", "Config", "Diagnostics"]),
     tests("Outputs", ["Outputs", "PluginKit", "Events", "Config", "Diagnostics"]),
     tests("Reference", ["Reference", "Daemon", "Pipeline", "PluginKit", "Events", "Config", "Diagnostics"]),
     tests("Acceptance", ["Daemon", "PluginKit", "Codecs", "Diagnostics"]),

@@ -68,6 +68,8 @@ private func common(_ declared: [OptionDescription], beside own: [OptionDescript
 public struct BuiltFilter: Sendable {
   public let success: SuccessActions
   public let makeFilter: @Sendable () -> any Filter
+  /// What a timer looks at; nil for most filters.
+  public let timed: (any TimedState)?
 }
 
 /// A kind of filter.
@@ -91,7 +93,7 @@ public struct FilterKind: Sendable {
       guard !problems.all[before...].contains(where: { $0.severity == .error }) else { return nil }
       do {
         let plugin = try Plugin(settings, context)
-        return BuiltFilter(success: common.actions, makeFilter: { plugin.makeFilter() })
+        return BuiltFilter(success: common.actions, makeFilter: { plugin.makeFilter() }, timed: plugin.timed)
       } catch {
         report(error, "filter '\(Plugin.manual.name)'", reader, position, problems)
         return nil
@@ -168,13 +170,27 @@ private func report(
   }
 }
 
+/// A kind of codec, as the reference describes it; inputs build it themselves.
+public struct CodecKind: Sendable {
+  public let manual: Manual
+  public let options: [OptionDescription]
+
+  public init(_ manual: Manual, _ options: [OptionDescription]) {
+    self.manual = manual
+    self.options = options
+  }
+}
+
 /// All plugins that there are, by name.
 public struct Registry: Sendable {
   public let inputs: [String: InputKind]
   public let filters: [String: FilterKind]
   public let outputs: [String: OutputKind]
+  /// Codecs of inputs.
+  public let codecs: [CodecKind]
 
-  public init(inputs: [InputKind], filters: [FilterKind], outputs: [OutputKind]) {
+  public init(inputs: [InputKind], filters: [FilterKind], outputs: [OutputKind], codecs: [CodecKind] = []) {
+    self.codecs = codecs
     self.inputs = Dictionary(uniqueKeysWithValues: inputs.map { ($0.manual.name, $0) })
     self.filters = Dictionary(uniqueKeysWithValues: filters.map { ($0.manual.name, $0) })
     self.outputs = Dictionary(uniqueKeysWithValues: outputs.map { ($0.manual.name, $0) })
@@ -184,7 +200,7 @@ public struct Registry: Sendable {
 /// What the reference says of a plugin, whatever its kind.
 public struct PluginDescription: Sendable {
   public enum Kind: String, Sendable, CaseIterable {
-    case input, filter, output
+    case input, codec, filter, output
   }
   public let kind: Kind
   public let manual: Manual
@@ -202,6 +218,7 @@ extension Registry {
     let all =
       switch kind {
       case .input: inputs.values.map { PluginDescription(kind, $0.manual, $0.options, $0.commonOptions) }
+      case .codec: codecs.map { PluginDescription(kind, $0.manual, $0.options, []) }
       case .filter: filters.values.map { PluginDescription(kind, $0.manual, $0.options, $0.commonOptions) }
       case .output: outputs.values.map { PluginDescription(kind, $0.manual, $0.options, $0.commonOptions) }
       }
