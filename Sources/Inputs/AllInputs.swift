@@ -1,4 +1,4 @@
-//  Every input of this module, in order of name.
+//  Every input and codec of this module, in order of name.
 
 public import PluginKit
 
@@ -13,4 +13,11 @@ public let allInputs: [InputKind] = [
   InputKind(TCPInput.self),
   InputKind(UDPInput.self),
   InputKind(UnixInput.self),
+]
+
+public let allCodecs: [CodecKind] = [
+  CodecKind(JSONCodec.manual, JSONCodec.descriptions),
+  CodecKind(JSONLinesCodec.manual, JSONLinesCodec.descriptions),
+  CodecKind(LineCodec.manual, LineCodec.descriptions),
+  CodecKind(PlainCodec.manual, PlainCodec.descriptions),
 ]

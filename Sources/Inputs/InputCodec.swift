@@ -88,7 +88,16 @@ let charsetComplaint: @Sendable (String) -> String? = { name in
   return "is no known character set" + (near.map { "; did you mean '\($0)'?" } ?? "")
 }
 
-private struct PlainCodec: PluginSettings {
+struct PlainCodec: PluginSettings {
+  static let manual = Manual(
+    name: "plain", summary: "Takes a payload as the text of an event.",
+    details: "Where the bytes are a stream, as with `tcp`, each line is a payload.",
+    examples: [
+      Example(
+        "Text in Latin-1", config: "{ charset: ISO-8859-1 }", input: "order placed",
+        output: #"{"message": "order placed"}"#)
+    ])
+
   var charset = "UTF-8"
   var format: String?
   static let options: [Option<PlainCodec>] = [
@@ -97,7 +106,15 @@ private struct PlainCodec: PluginSettings {
   ]
 }
 
-private struct LineCodec: PluginSettings {
+struct LineCodec: PluginSettings {
+  static let manual = Manual(
+    name: "line", summary: "Cuts a stream into lines, each of them the text of an event.",
+    examples: [
+      Example(
+        "Another end of lines", config: "{ delimiter: '|' }", input: "order placed|order paid|",
+        output: "{\"message\": \"order placed\"}\n{\"message\": \"order paid\"}")
+    ])
+
   var charset = "UTF-8"
   var delimiter = "\n"
   var format: String?
@@ -108,7 +125,16 @@ private struct LineCodec: PluginSettings {
   ]
 }
 
-private struct JSONCodec: PluginSettings {
+struct JSONCodec: PluginSettings {
+  static let manual = Manual(
+    name: "json", summary: "Reads a payload as a JSON object; an array of objects is several events.",
+    details: "A payload that is no JSON becomes the text of an event with the tag `_jsonparsefailure`.",
+    examples: [
+      Example(
+        "The document below a field", config: "{ target: document }", input: #"{"message": "order placed"}"#,
+        output: #"{"document": {"message": "order placed"}}"#)
+    ], failureTags: ["_jsonparsefailure"])
+
   var charset = "UTF-8"
   var target: FieldReference?
   static let options: [Option<JSONCodec>] = [
@@ -117,7 +143,14 @@ private struct JSONCodec: PluginSettings {
   ]
 }
 
-private struct JSONLinesCodec: PluginSettings {
+struct JSONLinesCodec: PluginSettings {
+  static let manual = Manual(
+    name: "json_lines", summary: "Reads a JSON object a line.",
+    examples: [
+      Example(
+        "Two documents", config: "{}", input: "{\"n\": 1}\n{\"n\": 2}\n", output: "{\"n\": 1}\n{\"n\": 2}")
+    ], failureTags: ["_jsonparsefailure"])
+
   var charset = "UTF-8"
   var target: FieldReference?
   var delimiter = "\n"
