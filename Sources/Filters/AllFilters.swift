@@ -19,6 +19,7 @@ public let allFilters: [FilterKind] = [
   FilterKind(Mutate.self),
   FilterKind(Performance.self),
   FilterKind(Prune.self),
+  FilterKind(Redact.self),
   FilterKind(Split.self),
   FilterKind(SyslogPriority.self),
   FilterKind(ThreatScoreFilter.self),
