@@ -16,6 +16,7 @@ public let allFilters: [FilterKind] = [
   FilterKind(Grok.self),
   FilterKind(JSONFilter.self),
   FilterKind(KeyValue.self),
+  FilterKind(MathFilter.self),
   FilterKind(Mutate.self),
   FilterKind(Performance.self),
   FilterKind(Prune.self),
