@@ -3,16 +3,19 @@
 public import PluginKit
 
 public let allFilters: [FilterKind] = [
+  FilterKind(Aggregate.self),
   FilterKind(Bytes.self),
   FilterKind(CIDR.self),
   FilterKind(Clone.self),
   FilterKind(Correlation.self),
   FilterKind(DateFilter.self),
   FilterKind(Drop.self),
+  FilterKind(Elapsed.self),
   FilterKind(GeoIPFilter.self),
   FilterKind(Grok.self),
   FilterKind(JSONFilter.self),
   FilterKind(KeyValue.self),
+  FilterKind(Metrics.self),
   FilterKind(Mutate.self),
   FilterKind(Performance.self),
   FilterKind(Prune.self),
