@@ -8,6 +8,7 @@ public let allFilters: [FilterKind] = [
   FilterKind(CIDR.self),
   FilterKind(Clone.self),
   FilterKind(Correlation.self),
+  FilterKind(DNS.self),
   FilterKind(DateFilter.self),
   FilterKind(Drop.self),
   FilterKind(Elapsed.self),

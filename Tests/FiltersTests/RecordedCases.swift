@@ -19,6 +19,7 @@ import Testing
     Recording(name: "clone"),
     Recording(name: "common"),
     Recording(name: "date"),
+    Recording(name: "dns"),
     Recording(name: "drop"),
     Recording(name: "elapsed"),
     // A map that a value joins stays one element (as common-decorate-022 has it); a map as a text is refused at start.
