@@ -54,6 +54,8 @@ package final class PipelineRuntime: Sendable {
 
   package let eventsIn = Counter()
   package let eventsFiltered = Counter()
+  /// Events that every output has finished with: delivered, dead-lettered, or passed by its condition.
+  package let eventsOut = Counter()
   package let workerBusyNs = Counter()
 
   private struct Threads {
@@ -154,7 +156,7 @@ private final class Worker: ConditionFailureHandler {
   private let number: Int
   private let batch = EventBatch()
   private var runner: StepRunner!
-  private var decoders: [ObjectIdentifier: (RecordDecoder, RecordDescriptor)] = [:]
+  private let decoders = RecordDecoders()
   private var selection: [Int32] = []
   private var part: [Int32] = []
   /// Events that a timer made, by the step behind which they go on.
@@ -190,10 +192,11 @@ private final class Worker: ConditionFailureHandler {
     self.source = source
     defer { self.source = nil }
     batch.removeAll()
+    decoders.startBatch()
     batch.recordIDs = source
     selection.removeAll(keepingCapacity: true)
     for run in records.runs {
-      let decoder = self.decoder(run.descriptor)
+      let decoder = decoders.decoder(run.descriptor)
       for i in run.range {
         decoder.decode(
           records.payload(i), context: run.context, record: i, arrivalNs: run.arrivalNs, into: batch
@@ -210,7 +213,11 @@ private final class Worker: ConditionFailureHandler {
     runner.run(batch, &selection)
     if !continued.isEmpty { runContinued() }
     runtime.eventsFiltered.add(selection.count)
-    deliver(Delivery(source: source) { records.release() })
+    deliver(
+      Delivery(source: source) { [runtime, count = selection.count] in
+        records.release()
+        runtime.eventsOut.add(count)
+      })
   }
 
   private func runContinued() {
@@ -258,16 +265,6 @@ private final class Worker: ConditionFailureHandler {
       }
     }
     return part
-  }
-
-  private func decoder(_ descriptor: RecordDescriptor) -> RecordDecoder {
-    let key = ObjectIdentifier(descriptor)
-    if let (decoder, _) = decoders[key] { return decoder }
-    if decoders.count > 64 { decoders.removeAll() }
-    let made = RecordDecoder(descriptor)
-    // The descriptor is kept, so that its identity is not given to another one.
-    decoders[key] = (made, descriptor)
-    return made
   }
 
   // MARK: Conditions without an answer

@@ -48,6 +48,16 @@ package final class BranchStep: Sendable {
   }
 }
 
+/// The filters of a pipeline in the order of their places.
+package func filterSteps(_ steps: [Step]) -> [FilterStep] {
+  steps.flatMap { step in
+    switch step {
+    case .filter(let step): [step]
+    case .branch(let step): filterSteps(step.then) + filterSteps(step.otherwise)
+    }
+  }
+}
+
 /// Figures of one step, over all workers.
 package final class StepStatistics: Sendable {
   package let eventsIn = Counter()
@@ -72,12 +82,15 @@ package final class StepRunner {
   private let steps: [Run]
   package let scratch = MatchScratch()
   private weak var handler: (any ConditionFailureHandler)?
-  /// Whether the time of each step is measured.
-  package var measures = true
   /// The outermost steps that events pass one by one.
   private let singly: Range<Int>
+  /// The clock by which steps are measured.
+  private let clock: @Sendable () -> Instant
 
-  package init(_ steps: [Step], handler: (any ConditionFailureHandler)?) {
+  package init(
+    _ steps: [Step], handler: (any ConditionFailureHandler)?, clock: @escaping @Sendable () -> Instant = { Instant.now }
+  ) {
+    self.clock = clock
     self.steps = steps.map(StepRunner.instantiate)
     self.handler = handler
     singly = StepRunner.singly(steps)
@@ -184,7 +197,7 @@ package final class StepRunner {
   }
 
   private func process(_ step: FilterStep, _ filter: any Filter, _ batch: EventBatch, _ selection: inout [Int32]) {
-    let start = measures ? Instant.now : Instant(ns: 0)
+    let start = clock()
     let before = selection.count
     selection.withUnsafeBufferPointer {
       filter.process(FilterBatch(events: batch, selection: $0, success: step.built.success))
@@ -192,7 +205,7 @@ package final class StepRunner {
     if batch.hasSpawned { insertSpawned(batch, &selection) }
     step.statistics.eventsIn.add(before)
     step.statistics.eventsOut.add(remaining(batch, selection))
-    if measures { step.statistics.durationNs.add(Int((Instant.now - start).ns)) }
+    step.statistics.durationNs.add(Int((clock() - start).ns))
   }
 
   private func remaining(_ batch: EventBatch, _ selection: [Int32]) -> Int {

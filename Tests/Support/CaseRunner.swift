@@ -139,7 +139,9 @@ public struct CaseRunner {
     for member in step.elements {
       let name = String(decoding: member.key.bytes, as: UTF8.self)
       if name == "when" || name == "id" { continue }
-      let built = builder.filter(name, options: yaml(member, folder), position: place, when: when, id: id)
+      // A step without options: its name and nothing behind it.
+      let options = member.isNull ? YAMLNode(.scalar(""), place) : yaml(member, folder)
+      let built = builder.filter(name, options: options, position: place, when: when, id: id)
       return built.map { [$0] } ?? []
     }
     return []
