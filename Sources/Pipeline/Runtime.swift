@@ -92,6 +92,7 @@ package final class PipelineRuntime: Sendable {
   /// Starts outputs, then workers.
   package func start() throws {
     for step in outputs { try step.output.start() }
+    timer.open()
     for number in 0..<max(1, settings.workers) {
       threads.update { $0.running += 1 }
       startThread("worker-\(number)") { [self] in

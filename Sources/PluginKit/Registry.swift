@@ -70,6 +70,8 @@ public struct BuiltFilter: Sendable {
   public let makeFilter: @Sendable () -> any Filter
   /// What a timer looks at; nil for most filters.
   public let timed: (any TimedState)?
+  /// What its state has in common with other steps.
+  public let orderGroup: String?
 }
 
 /// A kind of filter.
@@ -93,7 +95,9 @@ public struct FilterKind: Sendable {
       guard !problems.all[before...].contains(where: { $0.severity == .error }) else { return nil }
       do {
         let plugin = try Plugin(settings, context)
-        return BuiltFilter(success: common.actions, makeFilter: { plugin.makeFilter() }, timed: plugin.timed)
+        return BuiltFilter(
+          success: common.actions, makeFilter: { plugin.makeFilter() }, timed: plugin.timed,
+          orderGroup: plugin.orderGroup)
       } catch {
         report(error, "filter '\(Plugin.manual.name)'", reader, position, problems)
         return nil
