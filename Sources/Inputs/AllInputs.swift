@@ -1,5 +1,6 @@
 //  Every input and codec of this module, in order of name.
 
+internal import Config
 public import PluginKit
 
 public let allInputs: [InputKind] = [
