@@ -63,7 +63,8 @@ let package = Package(
     library(
       "Filters",
       ["PluginKit", "Events", "Config", "Patterns", "Codecs", "Diagnostics", "CMaxMindDB", "CSystem", "CXML2"]),
-    library("Outputs", ["PluginKit", "Events", "Config", "Codecs", "Diagnostics", "CCurl", "CSystem"]),
+    library(
+      "Outputs", ["PluginKit", "Events", "Config", "Codecs", "Diagnostics", "CCurl", "COpenSSL", "CSystem"]),
     // Compiles pipelines and runs them: workers between queue and outputs.
     library("Pipeline", ["PluginKit", "Queue", "Records", "Patterns", "Events", "Config", "Diagnostics", "CSystem"]),
     // Wiring, signals, shutdown; the only module that names every plugin.
