@@ -58,42 +58,45 @@ public final class BulkEndpoint: Sendable {
   private let takesAll: Bool
   private let other: @Sendable (Request) -> (Int, String)?
 
-  public convenience init(port: Int = 0, takesAll: Bool = false, _ script: @escaping Script = { _, _ in nil }) throws {
-    try self.init(port: port, takesAll: takesAll, other: nil, script)
+  public convenience init(takesAll: Bool = false, _ script: @escaping Script = { _, _ in nil }) throws {
+    try self.init(takesAll: takesAll, other: nil, script)
   }
 
   /// - Parameters:
-  ///   - port: To listen on; 0 takes a free one.
+  ///   - listens: Else it keeps its port, refuses connections and waits for `listen`.
   ///   - takesAll: Any action is taken, with an id or without; else all but `create` with an id is a fault.
   ///   - other: Answers requests that are not bulk requests; 200 and the version where it gives nothing.
   ///   - script: What goes wrong with bulk requests.
   public init(
-    port wanted: Int = 0, takesAll: Bool = false, other: (@Sendable (Request) -> (Int, String)?)?,
+    takesAll: Bool = false, listens: Bool = true, other: (@Sendable (Request) -> (Int, String)?)?,
     _ script: @escaping Script = { _, _ in nil }
   ) throws {
     self.script = script
     self.takesAll = takesAll
     self.other = other ?? { _ in nil }
     listener = socket(AF_INET, CInt(SOCK_STREAM.rawValue), 0)
-    var one: CInt = 1
-    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, socklen_t(4))
     var address = sockaddr_in()
     address.sin_family = sa_family_t(AF_INET)
-    address.sin_port = in_port_t(wanted).bigEndian
     address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
     var length = socklen_t(MemoryLayout<sockaddr_in>.size)
     let fd = listener
     let port: UInt16? = withUnsafeMutablePointer(to: &address) {
       $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        guard bind(fd, $0, length) == 0, listen(fd, 64) == 0, getsockname(fd, $0, &length) == 0 else { return nil }
+        guard bind(fd, $0, length) == 0, getsockname(fd, $0, &length) == 0 else { return nil }
         return $0.withMemoryRebound(to: sockaddr_in.self, capacity: 1) { UInt16(bigEndian: $0.pointee.sin_port) }
       }
     }
     guard let port else { throw SocketFailure(description: "no port for the endpoint") }
     self.port = Int(port)
+    if listens { listen() }
+  }
+
+  /// Takes connections from now on.
+  public func listen() {
+    Glibc.listen(listener, 64)
     TestThread.run { [self] in
       while true {
-        let connection = accept(fd, nil, nil)
+        let connection = accept(listener, nil, nil)
         if connection < 0 { return }
         state.withLock { _ = $0.connections.insert(connection) }
         TestThread.run { [self] in serve(connection) }
