@@ -71,7 +71,8 @@ let package = Package(
     library(
       "Filters",
       ["PluginKit", "Events", "Config", "Patterns", "Codecs", "Diagnostics", "CMaxMindDB", "CSystem", "CXML2"]),
-    library("Outputs", ["PluginKit", "Events", "Config", "Codecs", "Diagnostics", "CCurl", "CSystem"]),
+    library(
+      "Outputs", ["PluginKit", "Events", "Config", "Codecs", "Diagnostics", "CCurl", "COpenSSL", "CSystem"]),
     // Compiles pipelines and runs them: workers between queue and outputs.
     library(
       "Pipeline",

@@ -43,6 +43,8 @@ public struct OutputStatistics: Sendable {
   public var inFlight = 0
   /// A sentence when the output cannot work now (unreachable, refused); nil when all is well.
   public var trouble: String?
+  /// A sentence on what has happened since the start and needs an operator's look, although the output works.
+  public var concern: String?
   /// Further figures, as ready JSON members: `"bulk_requests":{…}`.
   public var extra = ""
   public init() {}

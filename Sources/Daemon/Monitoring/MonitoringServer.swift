@@ -179,7 +179,12 @@ private final class MonitoringService: HTTPService {
       $0.member("name", nodeName)
       $0.member("ephemeral_id", processID)
       $0.member("snapshot", false)
-      let isTroubled = pipelines.contains { $0.runtime.outputs.contains { $0.output.statistics.trouble != nil } }
+      let isTroubled = pipelines.contains {
+        $0.runtime.outputs.contains {
+          let figures = $0.output.statistics
+          return figures.trouble != nil || figures.concern != nil
+        }
+      }
       $0.member("status", isTroubled ? "yellow" : "green")
       $0.object("pipeline") {
         $0.member("workers", workers)

@@ -13,13 +13,18 @@ struct BulkFlow {
   var hasEnded = false
 }
 
+enum BulkAction: String, Sendable { case index, create, update, delete }
+
 /// A request body and its documents. Filled by one worker, then owned by the sender.
 final class BulkRequest: @unchecked Sendable {  // unchecked: one owner at a time, handed over under a lock
   struct Document {
-    /// Where the action line, the document and the next action line start.
+    var action = BulkAction.create
+    /// Where the action line and the next action line start.
     var start: Int
-    var documentStart: Int
     var end: Int
+    /// Where the event's JSON lies: in the body, or for a deletion in `unsent`.
+    var eventStart: Int
+    var eventEnd: Int
     var record: Int
     /// How often it has been answered.
     var attempts = 0
@@ -31,11 +36,14 @@ final class BulkRequest: @unchecked Sendable {  // unchecked: one owner at a tim
 
   var body: ByteBuffer
   var documents: [Document] = []
+  /// Events of deletions, which are not sent but may become dead letters.
+  var unsent = ByteBuffer()
   let delivery: Delivery
   var notBefore = Instant(ns: 0)
   /// Failures in a row, for the pauses between attempts.
   var refusals = 0
-  var connectionFailures = 0
+  /// Whether a server may have taken the documents without our knowing: its answer was lost.
+  var mayBeThere = false
   private let flow: Gate<BulkFlow>
   private var counted = 0
 
@@ -52,39 +60,52 @@ final class BulkRequest: @unchecked Sendable {  // unchecked: one owner at a tim
 
   /// Counts the body's memory as in flight, until the request goes away.
   func count() {
-    counted = body.capacity
+    counted = body.capacity + unsent.capacity
     let bytes = counted
     flow.withLock { $0.bytes += bytes }
+  }
+
+  /// A request of its own with one more document of `other`.
+  func take(_ document: Document, from other: BulkRequest) {
+    let shift = body.count - document.start
+    body.append(UnsafeRawPointer(other.body.pointer + document.start), document.end - document.start)
+    var moved = document
+    moved.start += shift
+    moved.end += shift
+    if document.action == .delete {
+      moved.eventStart = unsent.count
+      unsent.append(other.json(document))
+      moved.eventEnd = unsent.count
+    } else {
+      moved.eventStart += shift
+      moved.eventEnd += shift
+    }
+    documents.append(moved)
   }
 
   /// A counted request of its own with some of the documents.
   func copy(of chosen: some Collection<Document>) -> BulkRequest {
     let copy = BulkRequest(delivery, flow, capacity: chosen.reduce(0) { $0 + $1.end - $1.start })
     copy.refusals = refusals
-    for document in chosen {
-      let shift = copy.body.count - document.start
-      copy.body.append(UnsafeRawPointer(body.pointer + document.start), document.end - document.start)
-      var moved = document
-      moved.start += shift
-      moved.documentStart += shift
-      moved.end += shift
-      copy.documents.append(moved)
-    }
+    copy.mayBeThere = mayBeThere
+    for document in chosen { copy.take(document, from: self) }
     copy.count()
     return copy
   }
 
-  /// The JSON of a document, without the line feed behind it.
+  /// The event's JSON.
   func json(_ document: Document) -> UnsafeRawBufferPointer {
-    UnsafeRawBufferPointer(
-      start: body.pointer + document.documentStart, count: document.end - 1 - document.documentStart)
+    let base = document.action == .delete ? unsent.pointer : body.pointer
+    return UnsafeRawBufferPointer(
+      start: base + document.eventStart, count: document.eventEnd - document.eventStart)
   }
 
   /// Where a document was sent to, read from its action line.
   func target(_ document: Document) -> (index: String, id: String?) {
     let batch = EventBatch()
-    let line = UnsafeRawBufferPointer(
-      start: body.pointer + document.start, count: document.documentStart - document.start)
+    defer { withExtendedLifetime(batch) {} }
+    let all = UnsafeRawBufferPointer(start: body.pointer + document.start, count: document.end - document.start)
+    let line = UnsafeRawBufferPointer(rebasing: all.prefix { $0 != 10 })
     let action = (try? batch.add(arrivalNs: 0).parseJSON(line))?.first
     return (action?["_index"]?.string ?? "", action?["_id"]?.string)
   }
