@@ -43,6 +43,7 @@ import Testing
     Recording(name: "reports"),
     Recording(name: "split"),
     Recording(name: "syslog_pri"),
+    Recording(name: "throttle"),
     Recording(name: "translate"),
     Recording(name: "truncate"),
     Recording(name: "urldecode"),

@@ -199,14 +199,15 @@ public struct CaseRunner {
     }
     return folder
   }
+}
 
-  private func removeFolder(_ folder: String) {
-    guard let listing = opendir(folder) else { return }
-    while let entry = readdir(listing) {
-      let name = withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-      if name != ".", name != ".." { unlink(folder + "/" + name) }
-    }
-    closedir(listing)
-    rmdir(folder)
+/// Removes a folder and the files in it.
+public func removeFolder(_ folder: String) {
+  guard let listing = opendir(folder) else { return }
+  while let entry = readdir(listing) {
+    let name = withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+    if name != ".", name != ".." { unlink(folder + "/" + name) }
   }
+  closedir(listing)
+  rmdir(folder)
 }
