@@ -51,6 +51,8 @@ package final class PipelineRuntime: Sendable {
   package let queue: any EventQueue
   package let deadLetters: any DeadLetterSink
   package let settings: RuntimeSettings
+  /// The kinds of filters that there are, for decoding that parses.
+  let filters: [String: FilterKind]
 
   package let eventsIn = Counter()
   package let eventsFiltered = Counter()
@@ -68,8 +70,9 @@ package final class PipelineRuntime: Sendable {
 
   package init(
     id: String, steps: [Step], outputs: [OutputStep], queue: any EventQueue, deadLetters: any DeadLetterSink,
-    settings: RuntimeSettings
+    settings: RuntimeSettings, filters: [String: FilterKind] = [:]
   ) {
+    self.filters = filters
     self.id = id
     self.steps = steps
     self.outputs = outputs
@@ -156,9 +159,11 @@ private final class Worker: ConditionFailureHandler {
   private let number: Int
   private let batch = EventBatch()
   private var runner: StepRunner!
-  private let decoders = RecordDecoders()
+  private let decoders: RecordDecoders
   private var selection: [Int32] = []
   private var part: [Int32] = []
+  /// How many outputs an event goes to.
+  private var uses: [UInt8] = []
   /// Events that a timer made, by the step behind which they go on.
   private var continued: [String: [Int32]] = [:]
   private var document = ByteBuffer()
@@ -170,6 +175,7 @@ private final class Worker: ConditionFailureHandler {
   init(_ runtime: PipelineRuntime, number: Int) {
     self.runtime = runtime
     self.number = number
+    decoders = RecordDecoders(filters: runtime.filters)
     runner = StepRunner(runtime.steps, handler: self)
   }
 
@@ -230,9 +236,9 @@ private final class Worker: ConditionFailureHandler {
   }
 
   private func deliver(_ delivery: Delivery) {
-    for step in runtime.outputs {
-      let chosen = step.condition.map { choose($0, step) } ?? selection
-      if chosen.isEmpty { continue }
+    let choices = runtime.outputs.map { step in step.condition.map { choose($0, step) } ?? selection }
+    keepShared(choices)
+    for (step, chosen) in zip(runtime.outputs, choices) where !chosen.isEmpty {
       step.statistics.eventsIn.add(chosen.count)
       let start = Instant.now
       chosen.withUnsafeBufferPointer {
@@ -251,6 +257,19 @@ private final class Worker: ConditionFailureHandler {
       return
     }
     delivery.seal()
+  }
+
+  /// What goes to several outputs is encoded once.
+  private func keepShared(_ choices: [[Int32]]) {
+    guard choices.count(where: { !$0.isEmpty }) > 1 else { return }
+    uses.removeAll(keepingCapacity: true)
+    uses.append(contentsOf: repeatElement(0, count: batch.count))
+    for chosen in choices {
+      for i in chosen {
+        uses[Int(i)] &+= 1
+        if uses[Int(i)] == 2 { batch[i].keepJSON() }
+      }
+    }
   }
 
   /// The events that an output's condition lets through; one that cannot be decided is lost to this output alone.
