@@ -2,11 +2,14 @@
 
 internal import CommandLine
 internal import Daemon
+internal import Reference
 
-let program = Program(
+let program: Program = Program(
   name: "sluice", version: Version.text, summary: "A log-ingestion daemon: Beats, HTTP and TCP in, Elasticsearch out",
   commands: [
     runCommand, checkCommand, tryCommand, testCommand, benchCommand,
     queueStatsCommand, queueCheckCommand, queueDumpCommand, queueRepairCommand,
+    docsCommand, schemaCommand,
   ],
-  groups: ["queue": "The queues on disk: figures, check, records, repair"])
+  groups: ["queue": "The queues on disk: figures, check, records, repair"],
+  topicNames: reference.helpNames, topic: { reference.help($0) })

@@ -215,7 +215,7 @@ public struct Value {
     }
   }
 
-  /// The value as Java prints it: maps as `{k=v, k2=v2}`, lists as `[a, b]`.
+  /// The value as Java prints collections: `{k=v, k2=v2}`, `[a, b]`; null as `null`, all else as `appendText`.
   public func appendBraced(to out: inout ByteBuffer) {
     switch bits.kind {
     case .map:

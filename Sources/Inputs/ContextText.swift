@@ -8,8 +8,9 @@
 //
 //  Inputs of this machine have `"host"`, its name, and of a Unix socket `"path"` instead of all that.
 //
-//  `peer` is always there; `name` where it was looked up. `tls` stands where the connection was encrypted; `subject` only where the peer showed a
-//  certificate. `proxy` is the address that a PROXY line named as destination, and `peer` is then its source.
+//  `peer` is always there; `name` where it was looked up. `tls` stands where the connection was encrypted; `subject` only
+//  where the peer showed a certificate. `proxy` is the address that a PROXY line named as destination, and `peer` is then
+//  its source.
 //  `partial_line` marks the rest of a line that our own stop cut. Header names are in lower case with `_` for `-`, as
 //  events carry them; of a header that stands twice the last counts. Credentials never get here.
 

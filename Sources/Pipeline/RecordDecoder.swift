@@ -63,6 +63,8 @@ package final class RecordDecoder {
   private let multilineTag: [UInt8]
   private let codecTags: [[UInt8]]
   private let success: SuccessActions
+  /// The step behind which the events go on, for those that a timer made; nil for an input's, which meet all steps.
+  package let continuesBehind: String?
   private let layout: ArrivalLayout
   private var converted = ByteBuffer()
 
@@ -70,6 +72,8 @@ package final class RecordDecoder {
   private var contexts: [ObjectIdentifier: (context: RecordContext, fields: ArrivalFields)] = [:]
   private var lastContext: RecordContext?
   private var lastFields: ArrivalFields
+  /// What events without a context get: nothing.
+  private let noFields: ArrivalFields
   private static let typeField = FieldReference.known("type")
   private static let original = FieldReference.known("[event][original]")
   private static let originalFallback = FieldReference.known("[@metadata][event][original]")
@@ -96,8 +100,10 @@ package final class RecordDecoder {
     success = SuccessActions(
       addField: description.addField.map { (Template($0.name), $0.values.map { Template($0) }) },
       addTag: description.tags.map { Template($0) })
+    continuesBehind = MadeEvents.step(of: description)
     layout = ArrivalLayout(description)
-    lastFields = ArrivalFields(layout, nil, scratch: scratch)
+    noFields = ArrivalFields(layout, nil, scratch: scratch)
+    lastFields = noFields
   }
 
   /// Nothing points into what this decoder holds.
@@ -105,6 +111,7 @@ package final class RecordDecoder {
     guard contexts.count > 32 else { return }
     contexts.removeAll(keepingCapacity: true)
     lastContext = nil
+    lastFields = noFields
   }
 
   /// Adds the events of one payload to `batch` and calls `body` with each: none for a blank line of JSON, several for an
@@ -115,6 +122,7 @@ package final class RecordDecoder {
     _ payload: UnsafeRawBufferPointer, context: RecordContext?, record: Int, arrivalNs: Int64, into batch: EventBatch,
     _ body: (Event) -> Void
   ) {
+    if continuesBehind != nil { return body(decodeMade(payload, record, arrivalNs, batch)) }
     let arrival = Arrival(batch: batch, record: record, ns: arrivalNs, fields: fields(of: context))
     if beats != nil { return decodeBeats(payload, arrival, body) }
     if sequenceField != nil { return decode(takeSequence(payload), arrival, body) }
@@ -136,6 +144,17 @@ package final class RecordDecoder {
     return UnsafeRawBufferPointer(rebasing: payload[i...])
   }
 
+  /// An event that a timer made; a damaged one is an event all the same.
+  private func decodeMade(
+    _ payload: UnsafeRawBufferPointer, _ record: Int, _ arrivalNs: Int64, _ batch: EventBatch
+  ) -> Event {
+    if let event = MadeEvents.decode(payload, record: record, arrivalNs: arrivalNs, into: batch) { return event }
+    let event = batch.add(record: record, arrivalNs: arrivalNs)
+    try? event.set(.message, text(payload, event))
+    event.addTag("_jsonparsefailure")
+    return event
+  }
+
   /// What all events of a payload have in common.
   struct Arrival {
     let batch: EventBatch
@@ -147,14 +166,17 @@ package final class RecordDecoder {
 
   private func fields(of context: RecordContext?) -> ArrivalFields {
     if context === lastContext { return lastFields }
-    var found = context.flatMap { contexts[ObjectIdentifier($0)]?.fields }
-    if found == nil {
-      let made = ArrivalFields(layout, context, scratch: scratch)
-      if let context { contexts[ObjectIdentifier(context)] = (context, made) }
-      found = made
-    }
     lastContext = context
-    lastFields = found ?? lastFields
+    guard let context else {
+      lastFields = noFields
+      return noFields
+    }
+    if let known = contexts[ObjectIdentifier(context)] {
+      lastFields = known.fields
+    } else {
+      lastFields = ArrivalFields(layout, context, scratch: scratch)
+      contexts[ObjectIdentifier(context)] = (context, lastFields)
+    }
     return lastFields
   }
 

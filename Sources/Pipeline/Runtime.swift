@@ -38,6 +38,8 @@ package struct RuntimeSettings: Sendable {
   package var batchDelay = Duration.milliseconds(50)
   /// Payload bytes of one batch at most.
   package var batchBytes = 4 << 20
+  /// How often filters with timed state are asked.
+  package var flushInterval = Duration.seconds(5)
   package init() {}
 }
 
@@ -63,6 +65,7 @@ package final class PipelineRuntime: Sendable {
     var isStopping = false
   }
   private let threads = Gate(Threads())
+  private let timer: FlushTimer
   private let isStopping = Atomic<Bool>(false)
 
   package init(
@@ -76,6 +79,7 @@ package final class PipelineRuntime: Sendable {
     self.queue = queue
     self.deadLetters = deadLetters
     self.settings = settings
+    timer = FlushTimer(pipelineID: id, steps: steps, queue: queue, interval: settings.flushInterval)
   }
 
   package var stopRequested: Bool { isStopping.load(ordering: .relaxed) }
@@ -95,16 +99,19 @@ package final class PipelineRuntime: Sendable {
         threads.update { $0.running -= 1 }
       }
     }
+    timer.start()
   }
 
-  /// Ends the workers, lets outputs finish what is in flight until `deadline`, and leaves the rest in the queue.
+  /// Ends the workers, lets outputs finish what is in flight until `deadline`, and leaves the rest in the queue. What
+  /// filters hold back is asked for once, when the workers have nothing left to do, and goes to the queue as well.
   ///
   /// - Parameter drain: Works until the queue is empty first, within the same deadline.
   package func stop(deadline: Instant, drain: Bool) {
+    timer.stop()
     if drain {
-      while !queue.isDrained, Instant.now < deadline {
-        _ = threads.wait(until: Instant.now + .milliseconds(20)) { _ in nil as Int? }
-      }
+      waitUntilDrained(deadline)
+      timer.finish(deadline: deadline)
+      waitUntilDrained(deadline)
     }
     isStopping.store(true, ordering: .releasing)
     threads.update { $0.isStopping = true }
@@ -112,6 +119,13 @@ package final class PipelineRuntime: Sendable {
     let ended = threads.wait(until: min(deadline, Instant.now + .seconds(1))) { $0.running == 0 ? true : nil }
     for step in outputs { step.output.stop(deadline: deadline) }
     if ended == nil { _ = threads.wait(until: Instant.now + .seconds(2)) { $0.running == 0 ? true : nil } }
+    if !drain { timer.finish(deadline: min(deadline, Instant.now + .seconds(2))) }
+  }
+
+  private func waitUntilDrained(_ deadline: Instant) {
+    while !queue.isDrained, Instant.now < deadline {
+      _ = threads.wait(until: Instant.now + .milliseconds(20)) { _ in nil as Int? }
+    }
   }
 }
 
@@ -147,12 +161,13 @@ private final class Worker: ConditionFailureHandler {
   private let decoders: RecordDecoders
   private var selection: [Int32] = []
   private var part: [Int32] = []
+  /// Events that a timer made, by the step behind which they go on.
+  private var continued: [String: [Int32]] = [:]
   private var document = ByteBuffer()
   private var source: (any SourceRecords)?
   /// Letters were written since the last sync; a letter could not be written before the stop.
   private var hasUnsyncedLetters = false
   private var hasLostLetter = false
-  private var nextFlush = Instant.now + .seconds(5)
 
   init(_ runtime: PipelineRuntime, number: Int) {
     self.runtime = runtime
@@ -172,9 +187,7 @@ private final class Worker: ConditionFailureHandler {
         process(records)
         runtime.workerBusyNs.add(Int((Instant.now - start).ns))
       }
-      if runner.wantsFlush, Instant.now >= nextFlush { flush(isFinal: false) }
     }
-    if runner.wantsFlush { flush(isFinal: true) }
   }
 
   private func process(_ records: QueueBatch) {
@@ -190,17 +203,33 @@ private final class Worker: ConditionFailureHandler {
       for i in run.range {
         decoder.decode(
           records.payload(i), context: run.context, record: i, arrivalNs: run.arrivalNs, into: batch
-        ) { selection.append($0.index) }
+        ) { event in
+          if let step = decoder.continuesBehind {
+            continued[step, default: []].append(event.index)
+          } else {
+            selection.append(event.index)
+          }
+        }
       }
     }
     runtime.eventsIn.add(selection.count)
     runner.run(batch, &selection)
+    if !continued.isEmpty { runContinued() }
     runtime.eventsFiltered.add(selection.count)
     deliver(
       Delivery(source: source) { [runtime, count = selection.count] in
         records.release()
         runtime.eventsOut.add(count)
       })
+  }
+
+  private func runContinued() {
+    for (step, events) in continued.sorted(by: { $0.key < $1.key }) {
+      var part = events
+      runner.run(batch, &part, behind: step)
+      selection += part
+    }
+    continued.removeAll()
   }
 
   private func deliver(_ delivery: Delivery) {
@@ -241,16 +270,6 @@ private final class Worker: ConditionFailureHandler {
     return part
   }
 
-  /// Events that a timer made have no record; they are delivered from memory.
-  private func flush(isFinal: Bool) {
-    nextFlush = Instant.now + .seconds(5)
-    batch.removeAll()
-    selection = runner.flush(batch, nowNs: WallClock.ns, isFinal: isFinal)
-    guard !selection.isEmpty else { return }
-    runtime.eventsFiltered.add(selection.count)
-    deliver(Delivery(source: NoRecords()) { [runtime, count = selection.count] in runtime.eventsOut.add(count) })
-  }
-
   // MARK: Conditions without an answer
 
   func conditionFailed(_ event: Event, _ condition: Condition, _ failure: ConditionFailure, at position: SourcePosition)
@@ -285,7 +304,7 @@ private final class Worker: ConditionFailureHandler {
   }
 }
 
-/// Stands for the records of events that a timer made.
+/// Stands for records where there are none.
 private final class NoRecords: SourceRecords {
   func appendID(_ record: Int, to out: inout ByteBuffer) {}
   func withPayload(_ record: Int, _ body: (UnsafeRawBufferPointer) -> Void) {

@@ -1,3 +1,5 @@
+//  Real senders against the running program: recorded Beats sessions, the Python clients, and the curl of the guide.
+
 import Codecs
 import Diagnostics
 import Foundation

@@ -1,3 +1,5 @@
+//  The `http` input over sockets: bodies, answers, authentication, back-pressure and limits.
+
 import Codecs
 import Diagnostics
 import Foundation

@@ -1,3 +1,5 @@
+//  The `tcp` input over sockets: lines however they are cut, long ones, and the rest at the end.
+
 import Diagnostics
 import Glibc
 import Inputs

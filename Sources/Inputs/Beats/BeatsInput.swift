@@ -11,7 +11,16 @@ struct BeatsInput: InputPlugin {
     details: """
       A window is acknowledged once all of its events are on disk. The text in `message` (or `line`) goes through the \
       codec; what it yields is joined with the shipper's fields, which win.
-      """)
+      """,
+    examples: [
+      Example(
+        "Filebeat's events", config: "{ port: 5044, tags: [shipped] }",
+        input: #"{"@timestamp": "2026-03-02T07:00:00.000Z", "message": "order placed", "fields": {"app": "shop"}}"#,
+        output: """
+          {"@timestamp": "2026-03-02T07:00:00.000Z", "message": "order placed", "fields": {"app": "shop"}, \
+          "tags": ["shipped", "beats_input_codec_plain_applied"]}
+          """)
+    ])
 
   struct Settings: PluginSettings {
     var port: Port = 5044
@@ -125,7 +134,13 @@ struct ElasticAgentInput: InputPlugin {
   typealias Settings = BeatsInput.Settings
   static let manual = Manual(
     name: "elastic_agent", summary: "Takes events from Elastic Agents; the `beats` input under another name.",
-    details: "`enrich: none` leaves an agent's events as they came.")
+    details: "`enrich: none` leaves an agent's events as they came.",
+    examples: [
+      Example(
+        "An agent's events as they came", config: "{ port: 5044, enrich: none }",
+        input: #"{"@timestamp": "2026-03-02T07:00:00.000Z", "message": "order placed"}"#,
+        output: #"{"@timestamp": "2026-03-02T07:00:00.000Z", "message": "order placed"}"#)
+    ])
 
   static func make(_ settings: Settings, _ context: InputContext) throws -> any Input {
     try BeatsInput.make(settings, context)

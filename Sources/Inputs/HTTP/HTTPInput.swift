@@ -14,7 +14,14 @@ struct HTTPInput: InputPlugin {
       The answer 200 is sent once the events are on disk; a body that does not parse leaves nothing behind. GET and HEAD \
       never make an event: `/health` and `/` answer 200. JSON types and NDJSON are read as values, any other type by the \
       codec. A field of the request that would lead below a text of the payload goes to `[@metadata]` instead.
-      """)
+      """,
+    examples: [
+      Example(
+        "Two events in an array", config: "{ port: 5000 }",
+        input: #"[{"message": "order placed"}, {"message": "order paid"}]"#,
+        output: "{\"message\": \"order placed\"}\n{\"message\": \"order paid\"}"),
+      Example("Text", config: "{ port: 5000 }", input: "order placed", output: #"{"message": "order placed"}"#),
+    ])
 
   struct Settings: PluginSettings {
     var port: Port = 8080

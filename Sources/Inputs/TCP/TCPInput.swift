@@ -11,7 +11,16 @@ struct TCPInput: InputPlugin {
     details: """
       TCP has no acknowledgement: what a sender wrote into a broken connection is lost with it. A rest without line end is \
       an event when the sender closes; at a stop of Sluice it is one with the tag `_partial_line`.
-      """)
+      """,
+    examples: [
+      Example(
+        "Lines of text", config: "{ port: 5001 }", input: "order placed\norder paid",
+        output: "{\"message\": \"order placed\"}\n{\"message\": \"order paid\"}"),
+      Example(
+        "A JSON object a line", config: "{ port: 5001, codec: json_lines, type: shop }",
+        input: #"{"message": "order placed", "took": 0.25}"#,
+        output: #"{"message": "order placed", "took": 0.25, "type": "shop"}"#),
+    ])
 
   struct Settings: PluginSettings {
     var port: Port = 0
