@@ -13,6 +13,11 @@ struct SyslogInput: InputPlugin {
       A datagram is a message, over TCP a line is one. Priority, time, host, program and process id become fields. A message \
       of another form keeps its text, is tagged and counts as priority 13, a user's notice.
       """,
+    examples: [
+      Example(
+        "A program's message", config: "{ port: 5514 }", input: "<13>Mar  2 07:00:00 web shop[7]: order placed",
+        output: #"{"message": "order placed\n", "program": "shop", "logsource": "web", "pid": "7", "priority": 13}"#)
+    ],
     failureTags: ["_grokparsefailure_sysloginput"])
 
   struct Settings: PluginSettings {
