@@ -84,7 +84,7 @@ import Testing
     let options = options.replacing("/run/sluice", with: folder.path)
     let file = try folder.write(
       """
-      pipeline: { ecs_compatibility: disabled }
+      pipeline: { ecs_compatibility: disabled, workers: 1 }
       inputs:
         - \(input):
       \(options)
@@ -119,7 +119,7 @@ import Testing
       .replacing("http://localhost:9200", with: endpoint.address)
     let file = try folder.write(
       """
-      pipeline: { ecs_compatibility: disabled }
+      pipeline: { ecs_compatibility: disabled, workers: 1 }
       inputs:
         - tcp: { port: 0, codec: json_lines, ecs_compatibility: v8 }
       outputs:
