@@ -84,7 +84,8 @@ let package = Package(
       path: "Sources/CLI", swiftSettings: settings),
 
     .target(
-      name: "TestSupport", dependencies: ["Pipeline", "PluginKit", "Config", "Events", "Diagnostics", "CSystem"],
+      name: "TestSupport",
+      dependencies: ["Pipeline", "Queue", "PluginKit", "Config", "Events", "Diagnostics", "CSystem"],
       path: "Tests/Support", swiftSettings: settings),
     tests("Patterns", ["Patterns", "Diagnostics"]),
     tests("Events", ["Events", "Patterns", "Pipeline", "Diagnostics"]),
@@ -93,6 +94,8 @@ let package = Package(
     tests("Net", ["Net", "Diagnostics"]),
     tests("Inputs", ["Inputs", "PluginKit", "Net", "Codecs", "Records", "Events", "Config", "Diagnostics"]),
     tests("Queue", ["Queue", "Codecs", "Records", "Diagnostics"]),
+    tests(
+      "Daemon", ["Daemon", "Queue", "Pipeline", "PluginKit", "Records", "Events", "Config", "Diagnostics"]),
     tests("Filters", ["Filters", "Pipeline", "PluginKit", "Patterns", "Events", "Config", "Diagnostics"]),
     tests("Outputs", ["Outputs", "PluginKit", "Events", "Config", "Diagnostics"]),
     tests("Acceptance", ["Codecs", "Diagnostics"]),

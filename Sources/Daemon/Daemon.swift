@@ -94,9 +94,7 @@ final class Daemon {
   private func open(_ checked: CompiledPipeline, workers: Int) throws -> RunningPipeline {
     let settings = checked.settings
     let queue = try openQueue(checked.id, settings)
-    let letters = try DeadLetterStore(
-      folder: (settings.deadLettersPath?.text ?? configuration.dataFolder + "/dead_letter_queue") + "/" + checked.id,
-      pipelineID: checked.id, settings: settings)
+    let letters = try openLetters(checked.id, settings)
     let problems = Problems()
     let environment = CompileEnvironment(
       registry: .all, services: configuration.services(for: checked.file, resolves: true),
@@ -117,6 +115,19 @@ final class Daemon {
       id: compiled.id, steps: compiled.steps, outputs: compiled.outputs, queue: queue, deadLetters: letters,
       settings: runtimeSettings)
     return RunningPipeline(compiled: compiled, runtime: runtime, deadLetters: letters)
+  }
+
+  private func openLetters(_ id: String, _ settings: PipelineSettings) throws -> DeadLetterStore {
+    let folder = deadLetterFolder(of: id, settings, configuration)
+    guard settings.deadLettersEnabled else {
+      return try DeadLetterStore(folder: folder, pipelineID: id, settings: nil)
+    }
+    var letterSettings = DeadLetterSettings()
+    letterSettings.maxBytes = settings.deadLettersMaxSize.bytes
+    letterSettings.retainAge = settings.deadLettersRetainAge ?? .zero
+    letterSettings.policy = DeadLetterSettings.Policy(rawValue: settings.deadLettersPolicy.rawValue) ?? .dropOlder
+    letterSettings.name = id
+    return try DeadLetterStore(folder: folder, pipelineID: id, settings: letterSettings)
   }
 
   private func openQueue(_ id: String, _ settings: PipelineSettings) throws -> any EventQueue {

@@ -145,8 +145,9 @@ private final class MonitoringService: HTTPService {
     out.append(",\"version\":")
     out.append(quoted: Version.text)
     out.append(",\"status\":\"")
+    let isFull = pipelines.contains { DeadLetterStore.isNearlyFull($0.deadLetters.statistics) }
     let troubled = pipelines.contains { $0.runtime.outputs.contains { $0.output.statistics.trouble != nil } }
-    out.append(text: troubled ? "yellow" : "green")
+    out.append(text: isFull ? "red" : troubled ? "yellow" : "green")
     out.append("\"")
   }
 
@@ -223,12 +224,24 @@ private final class MonitoringService: HTTPService {
   }
 
   private func letters(_ out: inout ByteBuffer, _ pipeline: RunningPipeline) {
+    let store = pipeline.deadLetters
+    let figures = store.statistics
     out.append("{")
-    number(&out, "queue_size_in_bytes", pipeline.deadLetters.bytes, isFirst: true)
-    number(&out, "max_queue_size_in_bytes", pipeline.deadLetters.maxBytes)
-    number(&out, "written_events", pipeline.deadLetters.written.value)
-    number(&out, "dropped_events", pipeline.deadLetters.dropped.value)
-    out.append("}")
+    number(&out, "queue_size_in_bytes", figures.bytes, isFirst: true)
+    number(&out, "max_queue_size_in_bytes", figures.maxBytes)
+    out.append(",\"storage_policy\":")
+    out.append(quoted: store.settings.policy.rawValue)
+    number(&out, "dropped_events", figures.droppedOlder + figures.droppedNewer)
+    number(&out, "expired_events", figures.expired)
+    out.append(",\"last_error\":")
+    out.append(quoted: figures.lastError.isEmpty ? "no errors" : figures.lastError)
+    number(&out, "events_count", figures.letters)
+    number(&out, "written_events", figures.written)
+    number(&out, "removed_events", figures.removed)
+    number(&out, "damaged_segments", figures.damaged)
+    out.append(",\"status\":\"")
+    out.append(text: DeadLetterStore.isNearlyFull(figures) ? "red" : "green")
+    out.append("\"}")
   }
 
   private func plugin(_ out: inout ByteBuffer, _ i: Int, _ id: String, _ kind: String) {
@@ -257,7 +270,8 @@ private final class MonitoringService: HTTPService {
     }
     for (name, kind) in [
       ("events_in_total", "counter"), ("events_out_total", "counter"), ("queue_events", "gauge"),
-      ("queue_bytes", "gauge"), ("dead_letters_total", "counter"),
+      ("queue_bytes", "gauge"), ("dead_letters", "gauge"), ("dead_letters_bytes", "gauge"),
+      ("dead_letters_total", "counter"), ("dead_letters_dropped_total", "counter"),
     ] { out.append(text: "# TYPE sluice_\(name) \(kind)\n") }
     for pipeline in pipelines {
       let queue = pipeline.runtime.queue.statistics
@@ -267,7 +281,11 @@ private final class MonitoringService: HTTPService {
         pipeline.runtime.outputs.reduce(0) { $0 + $1.output.statistics.eventsOut })
       line("sluice_queue_events", pipeline, queue.events)
       line("sluice_queue_bytes", pipeline, queue.bytes)
-      line("sluice_dead_letters_total", pipeline, pipeline.deadLetters.written.value)
+      let letters = pipeline.deadLetters.statistics
+      line("sluice_dead_letters", pipeline, letters.letters)
+      line("sluice_dead_letters_bytes", pipeline, letters.bytes)
+      line("sluice_dead_letters_total", pipeline, letters.written)
+      line("sluice_dead_letters_dropped_total", pipeline, letters.droppedOlder + letters.droppedNewer + letters.expired)
     }
   }
 }

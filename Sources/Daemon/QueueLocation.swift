@@ -25,6 +25,11 @@ package func queueFolder(of id: String, _ settings: PipelineSettings, _ configur
   (settings.queuePath?.text ?? configuration.dataFolder + "/queue") + "/" + id
 }
 
+/// The folder in which the dead letters of a pipeline lie.
+package func deadLetterFolder(of id: String, _ settings: PipelineSettings, _ configuration: Configuration) -> String {
+  (settings.deadLettersPath?.text ?? configuration.dataFolder + "/dead_letter_queue") + "/" + id
+}
+
 /// The queues that are on disk: of the configured pipelines, and of others that were configured once.
 package func queueLocations(_ configuration: Configuration, problems: Problems) -> [QueueLocation] {
   var found: [QueueLocation] = []

@@ -131,6 +131,11 @@ final class QueueSource: SourceRecords {
   func isRecovered(_ record: Int) -> Bool {
     record >= 0 && record < batch.count && batch.runs[batch.runIndex(of: record)].isRecovered
   }
+  func origin(_ record: Int) -> (descriptor: RecordDescriptor, context: RecordContext?)? {
+    guard record >= 0, record < batch.count else { return nil }
+    let run = batch.runs[batch.runIndex(of: record)]
+    return (run.descriptor, run.context)
+  }
 }
 
 /// One worker thread's loop and memory.
@@ -271,7 +276,7 @@ private final class Worker: ConditionFailureHandler {
     event.appendJSON(to: &document)
     let reason = DeadLetterReason(
       stage: stage, type: "condition",
-      message: "\(failure.reason.rawValue): \(condition.description) at \(position)")
+      message: "\(failure.reason.rawValue): \(condition.description) at \(position)", part: event.part)
     let source = self.source ?? NoRecords()
     while !runtime.deadLetters.write(reason, source: source, record: event.record, document: document.bytes) {
       if runtime.stopRequested {

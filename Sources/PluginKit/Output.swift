@@ -8,6 +8,7 @@
 public import Config
 public import Diagnostics
 public import Events
+public import Records
 internal import Synchronization
 
 /// What an output's file declares.
@@ -91,6 +92,12 @@ public protocol SourceRecords: RecordIDs, Sendable {
   func arrivalNs(_ record: Int) -> Int64
   /// Whether the record may have been sent before a restart.
   func isRecovered(_ record: Int) -> Bool
+  /// How the payload becomes an event, and what was known of its connection or request; nil where there is no record.
+  func origin(_ record: Int) -> (descriptor: RecordDescriptor, context: RecordContext?)?
+}
+
+extension SourceRecords {
+  public func origin(_ record: Int) -> (descriptor: RecordDescriptor, context: RecordContext?)? { nil }
 }
 
 /// Counts the answers of all outputs for one worker batch; the last one releases the batch's range of the queue.
@@ -138,10 +145,12 @@ public struct DeadLetterReason: Sendable {
   public var index: String?
   public var attempts: Int
   public var documentID: String?
+  /// Which of the events made from its record it is, 0 for the first.
+  public var part: Int
 
   public init(
     stage: String, status: Int? = nil, type: String, message: String, index: String? = nil, attempts: Int = 1,
-    documentID: String? = nil
+    documentID: String? = nil, part: Int = 0
   ) {
     self.stage = stage
     self.status = status
@@ -150,20 +159,23 @@ public struct DeadLetterReason: Sendable {
     self.index = index
     self.attempts = attempts
     self.documentID = documentID
+    self.part = part
   }
 }
 
-/// Where refused events go. Durable when `write` returns true.
+/// Where refused events go. Any thread.
 public protocol DeadLetterSink: AnyObject, Sendable {
-  /// Writes one letter.
+  /// Takes one letter, which is durable once `sync` has returned true; until then its event is not done with.
   ///
   /// - Parameters:
   ///   - record: The record's number in `source`; nil for an event without one.
   ///   - document: The event as it was sent or would have been, as JSON.
-  /// - Returns: False when the letter could not be kept: the caller keeps the event and tries again.
+  /// - Returns: False when the letter was not taken: the caller keeps the event and tries again.
   func write(
     _ reason: DeadLetterReason, source: any SourceRecords, record: Int, document: UnsafeRawBufferPointer
   ) -> Bool
-  /// Makes all letters so far durable.
+  /// Makes all letters so far durable, those of other threads with them.
+  ///
+  /// - Returns: False when the disk refuses or there is no room; the letters stay taken and the caller comes again.
   func sync() -> Bool
 }

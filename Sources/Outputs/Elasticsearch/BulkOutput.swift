@@ -110,7 +110,8 @@ final class BulkOutput: Output {
       event.appendJSON(to: &request.body)
       request.body.append(10)
       let document = BulkRequest.Document(
-        start: start, documentStart: documentStart, end: request.body.count, record: event.record)
+        start: start, documentStart: documentStart, end: request.body.count, record: event.record,
+        part: event.part)
       if start == 0 || document.end <= plan.bulkMaxBytes {
         request.documents.append(document)
       } else {  // it opens the next request
@@ -118,7 +119,8 @@ final class BulkOutput: Output {
         next.body.append(UnsafeRawPointer(request.body.pointer + start), document.end - start)
         next.documents.append(
           BulkRequest.Document(
-            start: 0, documentStart: documentStart - start, end: document.end - start, record: event.record))
+            start: 0, documentStart: documentStart - start, end: document.end - start, record: event.record,
+            part: event.part))
         request.body.count = start
         queue(request)
         request = next
@@ -197,6 +199,7 @@ final class BulkOutput: Output {
     _ reason: DeadLetterReason, _ event: Event, _ delivery: Delivery, _ scratch: inout ByteBuffer
   ) -> Bool {
     var reason = reason
+    reason.part = event.part
     scratch.removeAll()
     if plan.makesIDs {
       delivery.appendID(event, to: &scratch)

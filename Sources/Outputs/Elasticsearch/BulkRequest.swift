@@ -21,6 +21,8 @@ final class BulkRequest: @unchecked Sendable {  // unchecked: one owner at a tim
     var documentStart: Int
     var end: Int
     var record: Int
+    /// Which of its record's events it is.
+    var part = 0
     /// How often it has been answered.
     var attempts = 0
     /// Of them, with 500, 502 or 504.

@@ -400,7 +400,7 @@ final class BulkSender: @unchecked Sendable {  // unchecked: all but `wake` is u
     let target = request.target(document)
     let reason = DeadLetterReason(
       stage: context.stepID, status: status, type: type, message: message, index: target.index,
-      attempts: max(1, document.attempts), documentID: target.id)
+      attempts: max(1, document.attempts), documentID: target.id, part: document.part)
     letters.append(Letter(request: request, document: document, reason: reason))
   }
 
