@@ -8,5 +8,9 @@ let program = Program(
   commands: [
     runCommand, checkCommand, tryCommand, testCommand,
     queueStatsCommand, queueCheckCommand, queueDumpCommand, queueRepairCommand,
+    letterListCommand, letterShowCommand, letterExportCommand, letterPurgeCommand, letterReplayCommand,
   ],
-  groups: ["queue": "The queues on disk: figures, check, records, repair"])
+  groups: [
+    "queue": "The queues on disk: figures, check, records, repair",
+    "dlq": "Dead letters: events that no output took, to list, mend and send once more",
+  ])

@@ -81,6 +81,7 @@ final class Daemon {
   private(set) var pipelines: [RunningPipeline] = []
   private let lock: FolderLock
   private var api: MonitoringServer?
+  private var replays: ReplayService?
   private let startedAt = Instant.now
 
   /// Opens the data folder and the queues of all pipelines.
@@ -179,6 +180,9 @@ final class Daemon {
           ])
       }
     }
+    let replays = ReplayService(pipelines)
+    replays.start()
+    self.replays = replays
     Log.info(
       "daemon.ready", "Sluice is ready.",
       [
@@ -216,10 +220,14 @@ final class Daemon {
       for input in pipeline.compiled.inputs { input.input.stop(deadline: min(deadline, Instant.now + .seconds(2))) }
     }
     var lost = 0
+    replays?.stop()
     for pipeline in pipelines {
       pipeline.runtime.stop(
         deadline: deadline,
         drain: pipeline.compiled.settings.queueDrain || !pipeline.runtime.queue.statistics.isPersisted)
+    }
+    replays?.join(Instant.now + .seconds(2))
+    for pipeline in pipelines {
       pipeline.runtime.queue.close()
       let left = pipeline.runtime.queue.statistics
       if !left.isPersisted, left.events > 0 { lost += left.events }

@@ -108,6 +108,7 @@ final class DeadLetterStore: DeadLetterSink {
     if let old {
       facts.id = old.id
       facts.part = old.entersAtOutput ? old.part : reason.part
+      replayed?.noteRefusal()
     } else {
       var id = ByteBuffer()
       source.appendID(record, to: &id)

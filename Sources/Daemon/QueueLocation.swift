@@ -38,13 +38,13 @@ package func queueLocations(_ configuration: Configuration, problems: Problems) 
     if Configuration.isFolder(folder) { found.append(QueueLocation(id: file.id, folder: folder)) }
   }
   let root = configuration.dataFolder + "/queue"
-  for name in names(in: root) where !found.contains(where: { $0.folder == "\(root)/\(name)" }) {
+  for name in folderNames(in: root) where !found.contains(where: { $0.folder == "\(root)/\(name)" }) {
     if Configuration.isFolder("\(root)/\(name)") { found.append(QueueLocation(id: name, folder: "\(root)/\(name)")) }
   }
   return found
 }
 
-private func names(in folder: String) -> [String] {
+func folderNames(in folder: String) -> [String] {
   guard let stream = opendir(folder) else { return [] }
   defer { closedir(stream) }
   var names: [String] = []

@@ -139,16 +139,16 @@ final class QueueSource: SourceRecords {
 }
 
 /// One worker thread's loop and memory.
-private final class Worker: ConditionFailureHandler {
-  private let runtime: PipelineRuntime
+final class Worker: ConditionFailureHandler {
+  let runtime: PipelineRuntime
   private let number: Int
-  private let batch = EventBatch()
-  private var runner: StepRunner!
+  let batch = EventBatch()
+  private(set) var runner: StepRunner!
   private var decoders: [ObjectIdentifier: (RecordDecoder, RecordDescriptor)] = [:]
-  private var selection: [Int32] = []
+  var selection: [Int32] = []
   private var part: [Int32] = []
   private var document = ByteBuffer()
-  private var source: (any SourceRecords)?
+  var source: (any SourceRecords)?
   /// Letters were written since the last sync; a letter could not be written before the stop.
   private var hasUnsyncedLetters = false
   private var hasLostLetter = false
@@ -197,7 +197,7 @@ private final class Worker: ConditionFailureHandler {
     deliver(Delivery(source: source) { records.release() })
   }
 
-  private func deliver(_ delivery: Delivery) {
+  func deliver(_ delivery: Delivery) {
     for step in runtime.outputs {
       let chosen = step.condition.map { choose($0, step) } ?? selection
       if chosen.isEmpty { continue }
@@ -236,7 +236,7 @@ private final class Worker: ConditionFailureHandler {
   }
 
   /// Events that a timer made have no record; they are delivered from memory.
-  private func flush(isFinal: Bool) {
+  func flush(isFinal: Bool) {
     nextFlush = Instant.now + .seconds(5)
     batch.removeAll()
     selection = runner.flush(batch, nowNs: WallClock.ns, isFinal: isFinal)
@@ -245,7 +245,7 @@ private final class Worker: ConditionFailureHandler {
     deliver(Delivery(source: NoRecords()) {})
   }
 
-  private func decoder(_ descriptor: RecordDescriptor) -> RecordDecoder {
+  func decoder(_ descriptor: RecordDescriptor) -> RecordDecoder {
     let key = ObjectIdentifier(descriptor)
     if let (decoder, _) = decoders[key] { return decoder }
     if decoders.count > 64 { decoders.removeAll() }

@@ -85,6 +85,31 @@ public struct OutputBatch {
   }
 }
 
+/// An event that an output has encoded before.
+public struct EncodedEvent: Sendable {
+  /// The event's number in the delivery's source.
+  public var record: Int
+  public var part: Int
+  public var index: String
+  public var documentID: String?
+  /// JSON without a line feed.
+  public var document: [UInt8]
+
+  public init(record: Int, part: Int = 0, index: String, documentID: String?, document: [UInt8]) {
+    self.record = record
+    self.part = part
+    self.index = index
+    self.documentID = documentID
+    self.document = document
+  }
+}
+
+/// An output that can send events again as they were sent, to the same index and under the same id.
+public protocol EncodedOutput: Output {
+  /// Takes the events and answers for each through `delivery`; blocks as `write` of batches does.
+  func write(_ events: [EncodedEvent], delivery: Delivery)
+}
+
 /// The records that a batch came from: ids, and payloads for dead letters. Read-only; any thread.
 public protocol SourceRecords: RecordIDs, Sendable {
   /// The payload as it arrived.

@@ -5,7 +5,7 @@ internal import Diagnostics
 internal import Events
 internal import PluginKit
 
-final class BulkOutput: Output {
+final class BulkOutput: EncodedOutput {
   /// The settings, compiled.
   struct Plan: Sendable {
     let hosts: [(address: String, shown: String)]
@@ -45,10 +45,10 @@ final class BulkOutput: Output {
   /// More bytes than this in flight make workers wait.
   static let flowLimit = 32 << 20
 
-  private let plan: Plan
-  private let context: OutputContext
-  private let figures = Figures()
-  private let flow = Gate(BulkFlow())
+  let plan: Plan
+  let context: OutputContext
+  let figures = Figures()
+  let flow = Gate(BulkFlow())
   private let sender = Lock<BulkSender?>(nil)
 
   init(_ plan: Plan, _ context: OutputContext) {
@@ -134,7 +134,7 @@ final class BulkOutput: Output {
     }
   }
 
-  private func queue(_ request: BulkRequest) {
+  func queue(_ request: BulkRequest) {
     _ = flow.wait { $0.bytes <= Self.flowLimit || $0.isStopping ? true : nil }
     request.count()
     let isLate = flow.withLock { state -> Bool in
