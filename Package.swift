@@ -79,7 +79,8 @@ let package = Package(
     .executableTarget(
       name: "sluice",
       dependencies: [
-        "CommandLine", "Daemon", "Pipeline", "Queue", "PluginKit", "Config", "Events", "Diagnostics", "CSystem",
+        "CommandLine", "Daemon", "Pipeline", "Queue", "Records", "PluginKit", "Config", "Events", "Diagnostics",
+        "CSystem",
       ],
       path: "Sources/CLI", swiftSettings: settings),
 

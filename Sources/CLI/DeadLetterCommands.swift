@@ -7,6 +7,7 @@ internal import Diagnostics
 internal import Events
 internal import Glibc
 internal import Queue
+internal import Records
 
 /// What names the letters that a command is about.
 private protocol LetterChoice: LaunchArguments {
@@ -72,7 +73,9 @@ extension LetterChoice {
 
   /// Calls `body` for each letter that is meant, oldest first, until it returns false.
   fileprivate func each(_ command: String, _ body: (QueueLocation, LetterView) -> Bool) -> Int32 {
-    guard var (places, selection) = chosen(command) else { return 1 }
+    guard let chosen = chosen(command) else { return 1 }
+    let places = chosen.places
+    var selection = chosen.selection
     var status: Int32 = 0
     for place in places {
       do {

@@ -6,7 +6,7 @@ internal import Daemon
 let program = Program(
   name: "sluice", version: Version.text, summary: "A log-ingestion daemon: Beats, HTTP and TCP in, Elasticsearch out",
   commands: [
-    runCommand, checkCommand, tryCommand, testCommand,
+    runCommand, checkCommand, tryCommand, testCommand, benchCommand,
     queueStatsCommand, queueCheckCommand, queueDumpCommand, queueRepairCommand,
     letterListCommand, letterShowCommand, letterExportCommand, letterPurgeCommand, letterReplayCommand,
   ],

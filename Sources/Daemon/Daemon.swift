@@ -22,8 +22,13 @@ final class RunningPipeline: Sendable {
   let compiled: CompiledPipeline
   let runtime: PipelineRuntime
   let deadLetters: DeadLetterStore
+  /// Names this run of the pipeline.
+  let identity = makeUUID()
+  /// Digest of the pipeline's file, so that a changed configuration shows.
+  let hash: String
 
   init(compiled: CompiledPipeline, runtime: PipelineRuntime, deadLetters: DeadLetterStore) {
+    hash = fileDigest(compiled.file.path)
     self.compiled = compiled
     self.runtime = runtime
     self.deadLetters = deadLetters
@@ -158,7 +163,7 @@ final class Daemon {
   /// Opens the API, starts outputs and workers, and binds the inputs.
   func start() throws {
     if configuration.settings.daemon.apiEnabled {
-      let server = try MonitoringServer(self)
+      let server = MonitoringServer(self)
       try server.start()
       api = server
     }

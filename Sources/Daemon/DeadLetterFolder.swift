@@ -1,6 +1,6 @@
 //  Dead letters seen from outside: which of them a command means, and what each looks like as an event.
 
-package import Config
+internal import Config
 package import Diagnostics
 package import Events
 internal import Patterns

@@ -120,7 +120,8 @@ package struct ReplayRequest: Sendable {
     let lines = bytes.split(separator: 10)
     let batch = EventBatch()
     defer { withExtendedLifetime(batch) {} }
-    guard let first = lines.first, let map = Array(first).withUnsafeBytes({ try? batch.add(arrivalNs: 0).parseJSON($0) }),
+    guard let first = lines.first,
+      let map = Array(first).withUnsafeBytes({ try? batch.add(arrivalNs: 0).parseJSON($0) }),
       map.isMap, let action = map["action"]?.string.flatMap(Action.init)
     else { return nil }
     self.init(action)

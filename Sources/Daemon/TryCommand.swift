@@ -22,7 +22,8 @@ package func tryPipeline(_ pipeline: CompiledPipeline, _ options: TryOptions, fr
   let batch = EventBatch()
   let runner = StepRunner(pipeline.steps, handler: nil)
   var out = ByteBuffer(capacity: 1 << 16)
-  let decoder = RecordDecoder(description(pipeline, options).descriptor)
+  let decoder = RecordDecoder(
+    lineDescription(pipeline, input: options.input, isPlain: options.isPlain).descriptor)
 
   func emit(_ selection: [Int32]) {
     for i in selection {
@@ -68,11 +69,11 @@ package func tryPipeline(_ pipeline: CompiledPipeline, _ options: TryOptions, fr
 }
 
 /// How lines are decoded: as an input of the pipeline does, as plain text, or as JSON.
-private func description(_ pipeline: CompiledPipeline, _ options: TryOptions) -> RecordDescription {
-  if let id = options.input, let input = pipeline.inputs.first(where: { $0.id == id || $0.kind == id }) {
-    return input.input.description
+func lineDescription(_ pipeline: CompiledPipeline, input: String?, isPlain: Bool) -> RecordDescription {
+  if let input, let found = pipeline.inputs.first(where: { $0.id == input || $0.kind == input }) {
+    return found.input.description
   }
-  return RecordDescription(input: "try", inputID: "try", codec: options.isPlain ? "plain" : "json", ecs: pipeline.ecs)
+  return RecordDescription(input: "try", inputID: "try", codec: isPlain ? "plain" : "json", ecs: pipeline.ecs)
 }
 
 /// Lines of a descriptor, without their ends.

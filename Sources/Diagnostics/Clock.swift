@@ -16,6 +16,13 @@ public struct Instant: Comparable, Hashable, Sendable {
     return Instant(ns: Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))
   }
 
+  /// CPU time that the calling thread has used; differences of it are what work costs on a busy machine too.
+  public static var threadCPU: Instant {
+    var time = timespec()
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+    return Instant(ns: Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))
+  }
+
   public static func < (left: Instant, right: Instant) -> Bool { left.ns < right.ns }
   public static func - (left: Instant, right: Instant) -> Duration { .nanoseconds(left.ns - right.ns) }
   public static func + (left: Instant, right: Duration) -> Instant { Instant(ns: left.ns + right.ns) }

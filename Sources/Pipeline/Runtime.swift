@@ -52,6 +52,8 @@ package final class PipelineRuntime: Sendable {
 
   package let eventsIn = Counter()
   package let eventsFiltered = Counter()
+  /// Events that every output has finished with: delivered, dead-lettered, or passed by its condition.
+  package let eventsOut = Counter()
   package let workerBusyNs = Counter()
 
   private struct Threads {
@@ -194,7 +196,11 @@ final class Worker: ConditionFailureHandler {
     runtime.eventsIn.add(selection.count)
     runner.run(batch, &selection)
     runtime.eventsFiltered.add(selection.count)
-    deliver(Delivery(source: source) { records.release() })
+    deliver(
+      Delivery(source: source) { [runtime, count = selection.count] in
+        records.release()
+        runtime.eventsOut.add(count)
+      })
   }
 
   func deliver(_ delivery: Delivery) {
@@ -242,7 +248,7 @@ final class Worker: ConditionFailureHandler {
     selection = runner.flush(batch, nowNs: WallClock.ns, isFinal: isFinal)
     guard !selection.isEmpty else { return }
     runtime.eventsFiltered.add(selection.count)
-    deliver(Delivery(source: NoRecords()) {})
+    deliver(Delivery(source: NoRecords()) { [runtime, count = selection.count] in runtime.eventsOut.add(count) })
   }
 
   func decoder(_ descriptor: RecordDescriptor) -> RecordDecoder {

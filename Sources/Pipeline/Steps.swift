@@ -47,6 +47,16 @@ package final class BranchStep: Sendable {
   }
 }
 
+/// The filters of a pipeline in the order of their places.
+package func filterSteps(_ steps: [Step]) -> [FilterStep] {
+  steps.flatMap { step in
+    switch step {
+    case .filter(let step): [step]
+    case .branch(let step): filterSteps(step.then) + filterSteps(step.otherwise)
+    }
+  }
+}
+
 /// Figures of one step, over all workers.
 package final class StepStatistics: Sendable {
   package let eventsIn = Counter()
@@ -71,11 +81,14 @@ package final class StepRunner {
   private let steps: [Run]
   package let scratch = MatchScratch()
   private weak var handler: (any ConditionFailureHandler)?
-  /// Whether the time of each step is measured.
-  package var measures = true
+  /// The clock by which steps are measured.
+  private let clock: @Sendable () -> Instant
   private let hasFlush: Bool
 
-  package init(_ steps: [Step], handler: (any ConditionFailureHandler)?) {
+  package init(
+    _ steps: [Step], handler: (any ConditionFailureHandler)?, clock: @escaping @Sendable () -> Instant = { Instant.now }
+  ) {
+    self.clock = clock
     self.steps = steps.map(StepRunner.instantiate)
     self.handler = handler
     hasFlush = StepRunner.wantFlush(self.steps)
@@ -135,7 +148,7 @@ package final class StepRunner {
   }
 
   private func process(_ step: FilterStep, _ filter: any Filter, _ batch: EventBatch, _ selection: inout [Int32]) {
-    let start = measures ? Instant.now : Instant(ns: 0)
+    let start = clock()
     let before = selection.count
     selection.withUnsafeBufferPointer {
       filter.process(FilterBatch(events: batch, selection: $0, success: step.built.success))
@@ -143,7 +156,7 @@ package final class StepRunner {
     if batch.hasSpawned { insertSpawned(batch, &selection) }
     step.statistics.eventsIn.add(before)
     step.statistics.eventsOut.add(remaining(batch, selection))
-    if measures { step.statistics.durationNs.add(Int((Instant.now - start).ns)) }
+    step.statistics.durationNs.add(Int((clock() - start).ns))
   }
 
   private func remaining(_ batch: EventBatch, _ selection: [Int32]) -> Int {
