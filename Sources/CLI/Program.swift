@@ -9,6 +9,7 @@ let program = Program(
     runCommand, checkCommand, tryCommand, testCommand, benchCommand,
     queueStatsCommand, queueCheckCommand, queueDumpCommand, queueRepairCommand,
     letterListCommand, letterShowCommand, letterExportCommand, letterPurgeCommand, letterReplayCommand,
+    replayCommand,
   ],
   groups: [
     "queue": "The queues on disk: figures, check, records, repair",

@@ -77,8 +77,8 @@ package func runDaemon(_ options: LaunchOptions) -> Int32 {
 }
 
 /// Why the daemon could not start.
-struct StartFailure: Error, CustomStringConvertible {
-  let description: String
+package struct StartFailure: Error, CustomStringConvertible {
+  package let description: String
 }
 
 final class Daemon {
@@ -132,6 +132,8 @@ final class Daemon {
     letterSettings.maxBytes = settings.deadLettersMaxSize.bytes
     letterSettings.retainAge = settings.deadLettersRetainAge ?? .zero
     letterSettings.policy = DeadLetterSettings.Policy(rawValue: settings.deadLettersPolicy.rawValue) ?? .dropOlder
+    letterSettings.compression = blockCompression(settings)
+    letterSettings.keys = try encryptionKeys(settings)
     letterSettings.name = id
     return try DeadLetterStore(folder: folder, pipelineID: id, settings: letterSettings)
   }
@@ -144,16 +146,11 @@ final class Daemon {
       return MemoryQueue(
         maxEvents: settings.queueMaxEvents, maxBytes: settings.queueMaxSize.bytes, name: id)
     }
-    var queueSettings = QueueSettings()
-    queueSettings.segmentBytes = settings.queuePageCapacity.bytes
-    queueSettings.maxBytes = settings.queueMaxSize.bytes
-    queueSettings.maxEvents = settings.queueMaxEvents
-    queueSettings.minFreeBytes = settings.queueMinFree.bytes
-    queueSettings.name = id
-    switch settings.queueCompression {
-    case .lz4, .speed: queueSettings.compression = .lz4
-    case .zstd, .balanced, .size: queueSettings.compression = .zstd(level: 3)
-    case .none, .disabled: queueSettings.compression = .none
+    let queueSettings = try diskQueueSettings(id, settings)
+    if queueSettings.durability != .sync {
+      Log.warn(
+        "queue.durability", "Events are acknowledged before they are synced: a power loss can cost the last of them.",
+        ["pipeline": .text(id), "next": "Set queue.durability: sync to keep every acknowledged event."])
     }
     let folder = queueFolder(of: id, settings, configuration)
     try makeFolders(folder)

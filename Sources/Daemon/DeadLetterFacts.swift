@@ -16,6 +16,8 @@ package struct DeadLetterFacts: Equatable, Sendable {
   package var message = ""
   package var index: String?
   package var documentID: String?
+  /// The line that named the target, where the event was sent behind it just as it is; else empty.
+  package var action = ""
   package var attempts = 1
   /// When the record arrived, nanoseconds since 1970.
   package var arrivalNs: Int64 = 0
@@ -40,6 +42,7 @@ package struct DeadLetterFacts: Equatable, Sendable {
     message = map["reason"]?.string ?? ""
     index = map["index"]?.string
     documentID = map["document_id"]?.string
+    action = map["action"]?.string ?? ""
     attempts = number("attempts") ?? 1
     arrivalNs = map["arrival"]?.integer ?? 0
   }
@@ -54,6 +57,10 @@ package struct DeadLetterFacts: Equatable, Sendable {
       out.append(decimal: part)
     }
     appendReason(to: &out)
+    if !action.isEmpty {
+      out.append(",\"action\":")
+      out.append(quoted: action)
+    }
     out.append(",\"arrival\":")
     out.append(decimal: arrivalNs)
     out.append("}")

@@ -15,11 +15,16 @@ package func deadLetterLocations(_ configuration: Configuration, problems: Probl
   for file in configuration.files {
     let settings = configuration.settings.pipeline(file, problems: problems)
     let folder = deadLetterFolder(of: file.id, settings, configuration)
-    if Configuration.isFolder(folder) { found.append(QueueLocation(id: file.id, folder: folder)) }
+    if Configuration.isFolder(folder) {
+      found.append(QueueLocation(id: file.id, folder: folder, keys: lookingKeys(settings)))
+    }
   }
   let root = configuration.dataFolder + "/dead_letter_queue"
   for name in folderNames(in: root) where !found.contains(where: { $0.folder == "\(root)/\(name)" }) {
-    if Configuration.isFolder("\(root)/\(name)") { found.append(QueueLocation(id: name, folder: "\(root)/\(name)")) }
+    if Configuration.isFolder("\(root)/\(name)") {
+      let keys = lookingKeys(configuration.settings.daemon.pipeline)
+      found.append(QueueLocation(id: name, folder: "\(root)/\(name)", keys: keys))
+    }
   }
   return found
 }

@@ -104,6 +104,7 @@ final class DeadLetterStore: DeadLetterSink {
     facts.message = reason.message
     facts.index = reason.index
     facts.documentID = reason.documentID
+    facts.action = String(decoding: reason.action, as: UTF8.self)
     facts.attempts = reason.attempts + (old?.attempts ?? 0)
     if let old {
       facts.id = old.id

@@ -75,6 +75,8 @@ package struct ReplayRequest: Sendable {
   package var fromNs: Int64 = 0
   package var toNs: Int64 = .max
   package var condition: String?
+  /// Kept events before this place were sent by an earlier life of the daemon.
+  package var after: DeadLetterPosition?
 
   package init(_ action: Action) { self.action = action }
 
@@ -89,6 +91,10 @@ package struct ReplayRequest: Sendable {
     if let condition {
       out.append(",\"where\":")
       out.append(quoted: condition)
+    }
+    if let after {
+      out.append(",\"after\":")
+      out.append(quoted: after.description)
     }
     out.append(",\"from\":")
     out.append(decimal: fromNs)
@@ -127,6 +133,7 @@ package struct ReplayRequest: Sendable {
     self.init(action)
     pipeline = map["pipeline"]?.string
     condition = map["where"]?.string
+    after = map["after"]?.string.flatMap { DeadLetterPosition($0) }
     fromNs = map["from"]?.integer ?? 0
     toNs = map["to"]?.integer ?? .max
     var item = map["set"]?.first

@@ -7,6 +7,7 @@
 
 internal import Diagnostics
 internal import Events
+internal import Patterns
 internal import Pipeline
 internal import PluginKit
 internal import Queue
@@ -44,13 +45,19 @@ final class ReplayService: Sendable {
 
   private func serve(_ pipeline: RunningPipeline) {
     let letters = ReplayInbox(of: pipeline.deadLetters.folder)
+    let queue = pipeline.runtime.queue as? DiskQueue
+    let kept = queue.map { ReplayInbox(of: $0.statistics.folder) }
     var nextExpiry = Instant.now
     while !isStopping {
       if Instant.now >= nextExpiry {
         nextExpiry = Instant.now + .seconds(60)
         pipeline.deadLetters.expire()
+        queue?.tidy()
       }
       for name in letters.names() where !isStopping { handle(name, in: letters, pipeline) }
+      if let kept {
+        for name in kept.names() where !isStopping { handle(name, in: kept, pipeline) }
+      }
       _ = state.wait(until: Instant.now + .milliseconds(500)) { $0.isStopping ? true : nil }
     }
   }
@@ -68,7 +75,7 @@ final class ReplayService: Sendable {
       switch request.action {
       case .purge: isDone = try purge(request, pipeline)
       case .replay: isDone = try replay(request, pipeline)
-      case .retained: isDone = true
+      case .retained: isDone = try replayKept(request, name, inbox, pipeline)
       }
       if isDone { try inbox.remove(name) }
     } catch {
@@ -88,6 +95,73 @@ final class ReplayService: Sendable {
     Log.info(
       "dlq.purged", "Dead letters were removed, as a command asked for.",
       ["pipeline": .text(pipeline.compiled.id), "letters": .number(count)])
+    return true
+  }
+
+  // MARK: Kept events
+
+  /// Sends events once more that were delivered and are still on disk.
+  ///
+  /// - Returns: False where the stop came first; the request then says how far it came.
+  private func replayKept(
+    _ request: ReplayRequest, _ name: String, _ inbox: ReplayInbox, _ pipeline: RunningPipeline
+  ) throws -> Bool {
+    let condition = try request.condition.map { try Condition($0) }
+    let replayer = Replayer(pipeline.runtime)
+    let scratch = MatchScratch()
+    let folder = pipeline.runtime.queue.statistics.folder
+    let keys = try encryptionKeys(pipeline.compiled.settings)
+    var progress = request
+    var notedAt = Instant.now
+    var batch: [ReplayedRecord] = []
+    var bytes = 0
+    var sent = 0
+    var descriptors: [[UInt8]: RecordDescriptor] = [:]
+    func send() -> Bool {
+      if batch.isEmpty { return true }
+      let source = ReplaySource(batch, areLetters: false)
+      batch = []
+      bytes = 0
+      let isDone = replayer.run(source) { event in
+        guard let condition else {
+          sent += 1
+          return true
+        }
+        // What the condition has no answer for is not meant.
+        let isMeant = (try? condition.evaluate(event, scratch)) ?? false
+        if isMeant { sent += 1 }
+        return isMeant
+      }
+      if isDone, Instant.now - notedAt > .seconds(2) {
+        notedAt = Instant.now
+        // Without the note the next life of the daemon repeats deliveries, no more.
+        try? inbox.hand(progress.bytes, name: name)
+      }
+      return isDone && !isStopping
+    }
+    var goesOn = true
+    try QueueInspector(folder: folder, keys: keys).dump(includesReleased: true, arrivedSinceNs: request.fromNs) {
+      record in
+      let position = DeadLetterPosition(segment: record.segment, index: record.index)
+      guard record.isReleased, record.arrivalNs >= request.fromNs, record.arrivalNs < request.toNs,
+        request.after.map({ position > $0 }) ?? true
+      else { return true }
+      let descriptor = descriptors[record.descriptor] ?? RecordDescriptor(record.descriptor)
+      descriptors[record.descriptor] = descriptor
+      batch.append(
+        ReplayedRecord(
+          id: record.identity.text, arrivalNs: record.arrivalNs, payload: Array(record.payload),
+          descriptor: descriptor, context: record.context.map { RecordContext($0) }))
+      bytes += record.payload.count
+      progress.after = position
+      if batch.count >= 500 || bytes >= Self.batchBytes { goesOn = send() }
+      return goesOn
+    }
+    guard goesOn, send() else { return false }
+    replayer.finish()
+    Log.info(
+      "replay.done", "Kept events were sent once more.",
+      ["pipeline": .text(pipeline.compiled.id), "events": .number(sent)])
     return true
   }
 
@@ -178,8 +252,7 @@ final class ReplayService: Sendable {
         warnUnsent(entry, "the pipeline has no output '\(facts.stage)' any more; --pipeline sends it from the start")
         return nil
       }
-      let hasTarget = facts.index != nil && facts.type != "index-name" && facts.type != "document-id"
-      way = request.mending.isEmpty && hasTarget ? .output(step) : .mendedOutput(step)
+      way = request.mending.isEmpty && !facts.action.isEmpty ? .output(step) : .mendedOutput(step)
     }
     let letter = entry.letter
     // An event that a timer made never arrived: it is taken as it was sent.
@@ -189,8 +262,7 @@ final class ReplayService: Sendable {
       payload: hasArrived ? letter.arrived : letter.sent,
       descriptor: hasArrived ? letter.descriptor : Self.madeByTimer, context: letter.context,
       entersAtOutput: way != .start, onlyPart: isOutputs && hasArrived ? facts.part : nil)
-    let sent = EncodedEvent(
-      record: 0, part: facts.part, index: facts.index ?? "", documentID: facts.documentID, document: letter.sent)
+    let sent = EncodedEvent(record: 0, part: facts.part, action: Array(facts.action.utf8), body: letter.sent)
     return Item(position: entry.position, way: way, record: record, sent: sent)
   }
 

@@ -120,7 +120,7 @@ package final class Replayer {
       batch.recordIDs = source
       var selection: [Int32] = []
       for event in events {
-        let made = event.document.withUnsafeBytes {
+        let made = event.body.withUnsafeBytes {
           try? batch.add(json: $0, record: event.record, arrivalNs: source.arrivalNs(event.record))
         }
         guard let made, prepare?(made) ?? true else {

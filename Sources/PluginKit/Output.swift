@@ -90,24 +90,56 @@ public struct EncodedEvent: Sendable {
   /// The event's number in the delivery's source.
   public var record: Int
   public var part: Int
-  public var index: String
-  public var documentID: String?
-  /// JSON without a line feed.
-  public var document: [UInt8]
+  /// The line that names the target, without a line feed.
+  public var action: [UInt8]
+  /// What is sent behind it, without a line feed.
+  public var body: [UInt8]
 
-  public init(record: Int, part: Int = 0, index: String, documentID: String?, document: [UInt8]) {
+  public init(record: Int, part: Int = 0, action: [UInt8], body: [UInt8]) {
     self.record = record
     self.part = part
-    self.index = index
-    self.documentID = documentID
-    self.document = document
+    self.action = action
+    self.body = body
   }
 }
 
 /// An output that can send events again as they were sent, to the same index and under the same id.
 public protocol EncodedOutput: Output {
-  /// Takes the events and answers for each through `delivery`; blocks as `write` of batches does.
+  /// Takes the events and answers for each through `delivery`; waits for room, and never spills.
   func write(_ events: [EncodedEvent], delivery: Delivery)
+}
+
+/// An output whose events go to disk while it cannot send them and others go on.
+public protocol SpillingOutput: EncodedOutput {
+  /// Where it sends to: outputs with the same destination lag together.
+  var destination: String { get }
+  /// Called before `start`.
+  func spill(to overflow: any Overflow)
+}
+
+/// What an output does with events that it has encoded.
+public enum OverflowDecision: Sendable {
+  /// Send them, or let them wait for their turn.
+  case send
+  /// Put them into the overflow queue.
+  case spill
+  /// Neither: ask again in a moment.
+  case wait
+}
+
+/// The overflow queue of one output. Any thread.
+public protocol Overflow: AnyObject, Sendable {
+  /// Events go to disk rather than wait in memory.
+  var isSpilling: Bool { get }
+  /// - Parameters:
+  ///   - waitingSince: When the events began to wait for room.
+  ///   - hasRoom: Whether the output has room for them.
+  func decide(waitingSince: Instant, hasRoom: Bool) -> OverflowDecision
+  /// Puts events on disk.
+  ///
+  /// - Parameter completion: Called once, on any thread: true when all are synced; false when the queue takes none.
+  func append(
+    _ events: [EncodedEvent], of source: any SourceRecords, completion: @escaping @Sendable (Bool) -> Void)
 }
 
 /// The records that a batch came from: ids, and payloads for dead letters. Read-only; any thread.
@@ -172,6 +204,8 @@ public struct DeadLetterReason: Sendable {
   public var documentID: String?
   /// Which of the events made from its record it is, 0 for the first.
   public var part: Int
+  /// The line that named the target, where the event was sent behind it just as it is.
+  public var action: [UInt8] = []
 
   public init(
     stage: String, status: Int? = nil, type: String, message: String, index: String? = nil, attempts: Int = 1,

@@ -169,4 +169,104 @@ import Testing
     #expect(daemon.stop() == 0)
     #expect(try letters(folder).isEmpty)
   }
+
+  @Test func `kept events are sent once more by time and condition, and keep their ids`() throws {
+    let folder = TemporaryFolder()
+    let cluster = try Cluster()
+    defer { cluster.endpoint.stop() }
+    let file = try pipeline(folder, cluster)
+    let settings = ["queue.retain.max_bytes=100mb"]
+    let daemon = try RunningDaemon(in: folder, pipeline: file, settings: settings)
+    try send((0..<50).map { #"{"n":\#($0),"service":"web"}"# }, to: daemon)
+    #expect(try waitUntil { try cluster.endpoint.count == 50 && daemon.eventsInQueue("small") == 0 })
+    #expect(daemon.stop() == 0)
+    let second = try Cluster()
+    defer { second.endpoint.stop() }
+    let other = try pipeline(folder, second)
+    func replay(_ words: String...) throws -> Outcome {
+      try run(
+        sluiceProgram,
+        ["replay", "-p", other, "--data", folder.path + "/data"]
+          + words.flatMap { $0.split(separator: " ").map(String.init) })
+    }
+    #expect(try replay("--from 2020-01-01 --to 2020-01-02").output.contains("none of the 50"))
+    let order = try run(
+      sluiceProgram,
+      ["replay", "-p", other, "--data", folder.path + "/data", "--from", "1h", "--where", "[n] >= 40"])
+    #expect(order.output.contains("50 of 50 kept events are handed over"), "\(order)")
+    let next = try RunningDaemon(in: folder, pipeline: other, settings: settings)
+    #expect(waitUntil { second.endpoint.count == 10 && next.log.contains("[replay.done]") }, "\(next.log)")
+    #expect(Set(second.endpoint.documents.keys).isSubset(of: cluster.endpoint.documents.keys))
+    // A second time the cluster has them.
+    _ = try replay("--from 1h")
+    #expect(waitUntil { second.endpoint.count == 50 && second.endpoint.conflicts == 10 }, "\(next.log)")
+    #expect(next.stop() == 0)
+  }
+
+  @Test func `queue and dead letters are unreadable without their key, and keys can change`() throws {
+    let folder = TemporaryFolder()
+    let cluster = try Cluster()
+    defer { cluster.endpoint.stop() }
+    let file = try pipeline(folder, cluster)
+    let old = try folder.write(String(repeating: "0a", count: 32) + "\n", to: "old.key")
+    let new = try folder.write(String(repeating: "1b", count: 32) + "\n", to: "new.key")
+    let line = #"{"n":1,"service":"web","state":"broken","patient":"Maija"}"#
+    let first = try RunningDaemon(
+      in: folder, pipeline: file, settings: ["queue.encryption.keys=${file:\(old)}", "queue.compression=zstd"])
+    try send([line], to: first)
+    #expect(try waitUntil { try count(first) == 1 }, "\(first.log)")
+    first.crash()
+    for place in ["queue", "dead_letter_queue"] {
+      let path = folder.path + "/data/\(place)/small"
+      let segments = try FileManager.default.contentsOfDirectory(atPath: path).filter { $0.hasSuffix(".seg") }
+      #expect(!segments.isEmpty)
+      for name in segments { #expect(try Fixtures.read(path + "/" + name).firstRange(of: Array("Maija".utf8)) == nil) }
+    }
+    let keyless = try RunningDaemon(in: folder, pipeline: file, waits: false)
+    keyless.process.waitUntilExit()
+    #expect(keyless.process.terminationStatus == 1 && keyless.log.contains("which is not configured"), "\(keyless.log)")
+    let wrong = try RunningDaemon(
+      in: folder, pipeline: file, settings: ["queue.encryption.keys=short"], waits: false)
+    wrong.process.waitUntilExit()
+    #expect(wrong.process.terminationStatus == 1 && wrong.log.contains("openssl rand -hex 32"), "\(wrong.log)")
+    let keys = "queue.encryption.keys=${file:\(new)},${file:\(old)}"
+    let second = try RunningDaemon(in: folder, pipeline: file, settings: [keys])
+    cluster.isMended.withLock { $0 = true }
+    func shown() throws -> Outcome {
+      try run(
+        sluiceProgram, ["dlq", "list", "-p", file, "--data", folder.path + "/data", "--set", keys])
+    }
+    #expect(try shown().output.contains("mapper_parsing_exception"))
+    #expect(try !dlq(folder, "list").errors.isEmpty)
+    let order = try run(
+      sluiceProgram, ["dlq", "replay", "-p", file, "--data", folder.path + "/data"],
+      environment: ["SLUICE_QUEUE_ENCRYPTION_KEYS": "${file:\(new)},${file:\(old)}"])
+    #expect(order.status == 0, "\(order)")
+    #expect(try waitUntil { try count(second) == 0 && cluster.endpoint.count == 1 }, "\(second.log)")
+    #expect(second.stop() == 0)
+    // The old key has nothing left to open.
+    let third = try RunningDaemon(in: folder, pipeline: file, settings: ["queue.encryption.keys=${file:\(new)}"])
+    #expect(third.stop() == 0)
+  }
+
+  @Test(arguments: ["os", "interval"]) func `with a relaxed durability a kill loses nothing`(durability: String) throws
+  {
+    let folder = TemporaryFolder()
+    let cluster = try Cluster()
+    defer { cluster.endpoint.stop() }
+    let file = try pipeline(folder, cluster)
+    let settings = ["queue.durability=\(durability)", "queue.compression=lz4"]
+    var daemon = try RunningDaemon(in: folder, pipeline: file, settings: settings)
+    #expect(daemon.log.contains("[queue.durability]"))
+    for round in 0..<3 {
+      let client = try TestClient(port: daemon.port("tcp-1"))
+      try client.send((0..<400).map { "{\"n\":\(round * 400 + $0),\"service\":\"web\"}\n" }.joined())
+      client.finishSending()
+      _ = client.receiveAll()
+      daemon.crash()
+      daemon = try RunningDaemon(in: folder, pipeline: file, settings: settings)
+    }
+    #expect(waitUntil { cluster.endpoint.count == 1200 }, "\(cluster.endpoint.count)\n\(daemon.log)")
+    #expect(daemon.stop() == 0)
+  }
 }

@@ -5,7 +5,7 @@ internal import Diagnostics
 internal import Events
 internal import PluginKit
 
-final class BulkOutput: EncodedOutput {
+final class BulkOutput: SpillingOutput {
   /// The settings, compiled.
   struct Plan: Sendable {
     let hosts: [(address: String, shown: String)]
@@ -95,6 +95,7 @@ final class BulkOutput: EncodedOutput {
     figures.eventsIn.add(n)
     figures.inFlight.add(n)
     var request = BulkRequest(batch.delivery, flow, capacity: 64 << 10)
+    request.canSpill = true
     var scratch = ByteBuffer(capacity: 1024)
     var letters = 0
     for i in batch.selection {
@@ -116,6 +117,7 @@ final class BulkOutput: EncodedOutput {
         request.documents.append(document)
       } else {  // it opens the next request
         let next = BulkRequest(batch.delivery, flow, capacity: 64 << 10)
+        next.canSpill = true
         next.body.append(UnsafeRawPointer(request.body.pointer + start), document.end - start)
         next.documents.append(
           BulkRequest.Document(
@@ -135,7 +137,13 @@ final class BulkOutput: EncodedOutput {
   }
 
   func queue(_ request: BulkRequest) {
+    if spilled(request) { return }
     _ = flow.wait { $0.bytes <= Self.flowLimit || $0.isStopping ? true : nil }
+    enter(request)
+  }
+
+  /// Hands the request to the sender.
+  func enter(_ request: BulkRequest) {
     request.count()
     let isLate = flow.withLock { state -> Bool in
       if !state.hasEnded { state.arrivals.append(request) }

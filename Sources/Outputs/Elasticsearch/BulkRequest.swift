@@ -6,6 +6,7 @@ internal import PluginKit
 
 /// The bytes that are in flight, and whether the output is to end.
 struct BulkFlow {
+  var overflow: (any Overflow)?
   var bytes = 0
   var arrivals: [BulkRequest] = []
   var isStopping = false
@@ -38,6 +39,8 @@ final class BulkRequest: @unchecked Sendable {  // unchecked: one owner at a tim
   /// Failures in a row, for the pauses between attempts.
   var refusals = 0
   var connectionFailures = 0
+  /// It may go to the overflow queue; what comes from there, or is a replayed letter, lies on disk already.
+  var canSpill = false
   private let flow: Gate<BulkFlow>
   private var counted = 0
 
@@ -63,6 +66,7 @@ final class BulkRequest: @unchecked Sendable {  // unchecked: one owner at a tim
   func copy(of chosen: some Collection<Document>) -> BulkRequest {
     let copy = BulkRequest(delivery, flow, capacity: chosen.reduce(0) { $0 + $1.end - $1.start })
     copy.refusals = refusals
+    copy.canSpill = canSpill
     for document in chosen {
       let shift = copy.body.count - document.start
       copy.body.append(UnsafeRawPointer(body.pointer + document.start), document.end - document.start)
@@ -80,6 +84,11 @@ final class BulkRequest: @unchecked Sendable {  // unchecked: one owner at a tim
   func json(_ document: Document) -> UnsafeRawBufferPointer {
     UnsafeRawBufferPointer(
       start: body.pointer + document.documentStart, count: document.end - 1 - document.documentStart)
+  }
+
+  /// The line that names a document's target, without its line feed.
+  func action(_ document: Document) -> UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(start: body.pointer + document.start, count: document.documentStart - 1 - document.start)
   }
 
   /// Where a document was sent to, read from its action line.

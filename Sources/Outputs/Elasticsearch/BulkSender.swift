@@ -134,6 +134,7 @@ final class BulkSender: @unchecked Sendable {  // unchecked: all but `wake` is u
       }
       let now = Instant.now
       writeLetters(now)
+      if !isStopping { spillWaiting() }
       // What waits for a server that is down or refuses stays in the queue: waiting longer would not help the stop.
       if isStopping { letGo(now) }
       let isEmpty = readyHead == ready.count && letters.isEmpty && idle.count == slots.count
@@ -158,6 +159,21 @@ final class BulkSender: @unchecked Sendable {  // unchecked: all but `wake` is u
       return state.arrivals
     }
     _ = dropped  // freed outside of the lock, which their end takes
+  }
+
+  /// Moves what waits for the server to the overflow queue, so that its range of the queue is released.
+  private func spillWaiting() {
+    guard let overflow = flow.withLock({ $0.overflow }), overflow.isSpilling else { return }
+    let moved = (delayed + ready[readyHead...]).filter(\.canSpill)
+    if moved.isEmpty { return }
+    delayed.removeAll(where: \.canSpill)
+    ready = ready[readyHead...].filter { !$0.canSpill }
+    readyHead = 0
+    for request in moved {
+      BulkOutput.spill(request, to: overflow, figures) { [flow] isKept in
+        if !isKept { flow.update { $0.arrivals.append(request) } }
+      }
+    }
   }
 
   private func letGo(_ now: Instant) {
@@ -398,9 +414,10 @@ final class BulkSender: @unchecked Sendable {  // unchecked: all but `wake` is u
     _ request: BulkRequest, _ document: BulkRequest.Document, _ status: Int, _ type: String, _ message: String
   ) {
     let target = request.target(document)
-    let reason = DeadLetterReason(
+    var reason = DeadLetterReason(
       stage: context.stepID, status: status, type: type, message: message, index: target.index,
       attempts: max(1, document.attempts), documentID: target.id, part: document.part)
+    reason.action = Array(request.action(document))
     letters.append(Letter(request: request, document: document, reason: reason))
   }
 
