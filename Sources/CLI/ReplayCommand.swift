@@ -78,7 +78,10 @@ let replayCommand = Command(
   let problems = Problems()
   let configuration = Configuration.load(settings.options, opensFiles: true, problems: problems)
   guard report(problems) else { return 1 }
-  let queues = queueLocations(configuration, problems: problems).filter { settings.id == nil || $0.id == settings.id }
+  let queues = queueLocations(configuration, problems: problems).filter {
+    // What lies in overflow queues is not delivered.
+    !$0.id.contains("/") && (settings.id == nil || $0.id == settings.id)
+  }
   if queues.isEmpty {
     writeError("sluice replay: there is no such queue below \(configuration.dataFolder); --data names another folder")
     return 1

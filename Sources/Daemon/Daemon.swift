@@ -22,16 +22,20 @@ final class RunningPipeline: Sendable {
   let compiled: CompiledPipeline
   let runtime: PipelineRuntime
   let deadLetters: DeadLetterStore
+  let overflows: Overflows?
   /// Names this run of the pipeline.
   let identity = makeUUID()
   /// Digest of the pipeline's file, so that a changed configuration shows.
   let hash: String
 
-  init(compiled: CompiledPipeline, runtime: PipelineRuntime, deadLetters: DeadLetterStore) {
+  init(
+    compiled: CompiledPipeline, runtime: PipelineRuntime, deadLetters: DeadLetterStore, overflows: Overflows?
+  ) {
     hash = fileDigest(compiled.file.path)
     self.compiled = compiled
     self.runtime = runtime
     self.deadLetters = deadLetters
+    self.overflows = overflows
   }
 }
 
@@ -99,7 +103,8 @@ final class Daemon {
 
   private func open(_ checked: CompiledPipeline, workers: Int) throws -> RunningPipeline {
     let settings = checked.settings
-    let queue = try openQueue(checked.id, settings)
+    let quota = settings.queueMaxSize.bytes > 0 ? QueueQuota(limitBytes: settings.queueMaxSize.bytes) : nil
+    let queue = try openQueue(checked.id, settings, quota)
     let letters = try openLetters(checked.id, settings)
     let problems = Problems()
     let environment = CompileEnvironment(
@@ -117,10 +122,17 @@ final class Daemon {
       throw StartFailure(
         description: "pipeline '\(compiled.id)' (\(compiled.file.path)) has no output that can ever be reached")
     }
+    // Events of a memory queue are not made safer by an overflow queue than they are.
+    let overflows =
+      settings.queueType == .persisted
+      ? Overflows(
+        compiled, folder: queueFolder(of: compiled.id, settings, configuration),
+        settings: try diskQueueSettings(compiled.id, settings), quota: quota, spillAfter: settings.queueSpillAfter)
+      : nil
     let runtime = PipelineRuntime(
       id: compiled.id, steps: compiled.steps, outputs: compiled.outputs, queue: queue, deadLetters: letters,
-      settings: runtimeSettings)
-    return RunningPipeline(compiled: compiled, runtime: runtime, deadLetters: letters)
+      settings: runtimeSettings, overflows: overflows?.queues ?? [])
+    return RunningPipeline(compiled: compiled, runtime: runtime, deadLetters: letters, overflows: overflows)
   }
 
   private func openLetters(_ id: String, _ settings: PipelineSettings) throws -> DeadLetterStore {
@@ -138,7 +150,9 @@ final class Daemon {
     return try DeadLetterStore(folder: folder, pipelineID: id, settings: letterSettings)
   }
 
-  private func openQueue(_ id: String, _ settings: PipelineSettings) throws -> any EventQueue {
+  private func openQueue(
+    _ id: String, _ settings: PipelineSettings, _ quota: QueueQuota?
+  ) throws -> any EventQueue {
     guard settings.queueType == .persisted else {
       Log.warn(
         "queue.memory", "The queue is in memory: an acknowledgement does not mean that an event is safe.",
@@ -146,7 +160,8 @@ final class Daemon {
       return MemoryQueue(
         maxEvents: settings.queueMaxEvents, maxBytes: settings.queueMaxSize.bytes, name: id)
     }
-    let queueSettings = try diskQueueSettings(id, settings)
+    var queueSettings = try diskQueueSettings(id, settings)
+    queueSettings.quota = quota
     if queueSettings.durability != .sync {
       Log.warn(
         "queue.durability", "Events are acknowledged before they are synced: a power loss can cost the last of them.",
@@ -233,10 +248,14 @@ final class Daemon {
       pipeline.runtime.queue.close()
       let left = pipeline.runtime.queue.statistics
       if !left.isPersisted, left.events > 0 { lost += left.events }
+      let spilled = pipeline.overflows?.queues.reduce(0) { $0 + ($1.statistics?.events ?? 0) } ?? 0
       pipeline.deadLetters.close()
       Log.info(
         "pipeline.stopped", "A pipeline has stopped.",
-        ["pipeline": .text(pipeline.compiled.id), "events_in_queue": .number(left.events)])
+        [
+          "pipeline": .text(pipeline.compiled.id), "events_in_queue": .number(left.events),
+          "events_in_overflow": .number(spilled),
+        ])
     }
     api?.stop()
     if lost > 0 {

@@ -93,8 +93,19 @@ package func deadLetterFolder(of id: String, _ settings: PipelineSettings, _ con
   (settings.deadLettersPath?.text ?? configuration.dataFolder + "/dead_letter_queue") + "/" + id
 }
 
-/// The queues that are on disk: of the configured pipelines, and of others that were configured once.
+/// The queues that are on disk: of the configured pipelines, and of others that were configured once, each with the
+/// overflow queues of its outputs behind it (`aura/overflow/…`).
 package func queueLocations(_ configuration: Configuration, problems: Problems) -> [QueueLocation] {
+  mainQueues(configuration, problems).flatMap { queue in
+    let root = queue.folder + "/overflow"
+    return [queue]
+      + folderNames(in: root).filter { Configuration.isFolder("\(root)/\($0)") }.map {
+        QueueLocation(id: "\(queue.id)/overflow/\($0)", folder: "\(root)/\($0)", keys: queue.keys)
+      }
+  }
+}
+
+private func mainQueues(_ configuration: Configuration, _ problems: Problems) -> [QueueLocation] {
   var found: [QueueLocation] = []
   for file in configuration.files {
     let settings = configuration.settings.pipeline(file, problems: problems)

@@ -132,7 +132,8 @@ package final class OutputOverflow: Overflow {
         return state.isSpilling
       }
       if isNews {
-        Log.info("overflow.ends", "An output takes events again; its overflow queue is sent.", ["output": .text(step.id)])
+        Log.info(
+          "overflow.ends", "An output takes events again; its overflow queue is sent.", ["output": .text(step.id)])
       }
       return .send
     }

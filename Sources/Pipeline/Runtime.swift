@@ -49,6 +49,7 @@ package final class PipelineRuntime: Sendable {
   package let queue: any EventQueue
   package let deadLetters: any DeadLetterSink
   package let settings: RuntimeSettings
+  private let overflows: [OutputOverflow]
 
   package let eventsIn = Counter()
   package let eventsFiltered = Counter()
@@ -65,8 +66,9 @@ package final class PipelineRuntime: Sendable {
 
   package init(
     id: String, steps: [Step], outputs: [OutputStep], queue: any EventQueue, deadLetters: any DeadLetterSink,
-    settings: RuntimeSettings
+    settings: RuntimeSettings, overflows: [OutputOverflow] = []
   ) {
+    self.overflows = overflows
     self.id = id
     self.steps = steps
     self.outputs = outputs
@@ -85,6 +87,7 @@ package final class PipelineRuntime: Sendable {
   /// Starts outputs, then workers.
   package func start() throws {
     for step in outputs { try step.output.start() }
+    for overflow in overflows { try overflow.start() }
     for number in 0..<max(1, settings.workers) {
       threads.update { $0.running += 1 }
       startThread("worker-\(number)") { [self] in
@@ -99,7 +102,7 @@ package final class PipelineRuntime: Sendable {
   /// - Parameter drain: Works until the queue is empty first, within the same deadline.
   package func stop(deadline: Instant, drain: Bool) {
     if drain {
-      while !queue.isDrained, Instant.now < deadline {
+      while !queue.isDrained || !overflows.allSatisfy(\.isDrained), Instant.now < deadline {
         _ = threads.wait(until: Instant.now + .milliseconds(20)) { _ in nil as Int? }
       }
     }
@@ -109,6 +112,7 @@ package final class PipelineRuntime: Sendable {
     let ended = threads.wait(until: min(deadline, Instant.now + .seconds(1))) { $0.running == 0 ? true : nil }
     for step in outputs { step.output.stop(deadline: deadline) }
     if ended == nil { _ = threads.wait(until: Instant.now + .seconds(2)) { $0.running == 0 ? true : nil } }
+    for overflow in overflows { overflow.close() }
   }
 }
 

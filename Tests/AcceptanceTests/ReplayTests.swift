@@ -210,10 +210,12 @@ import Testing
     let file = try pipeline(folder, cluster)
     let old = try folder.write(String(repeating: "0a", count: 32) + "\n", to: "old.key")
     let new = try folder.write(String(repeating: "1b", count: 32) + "\n", to: "new.key")
-    let line = #"{"n":1,"service":"web","state":"broken","patient":"Maija"}"#
-    let first = try RunningDaemon(
-      in: folder, pipeline: file, settings: ["queue.encryption.keys=${file:\(old)}", "queue.compression=zstd"])
-    try send([line], to: first)
+    func config(_ keys: [String]) throws -> String {
+      let list = keys.map { "'${file:\($0)}'" }.joined(separator: ", ")
+      return try folder.write("queue.encryption.keys: [\(list)]\nqueue.compression: zstd\n", to: "sluice.yml")
+    }
+    let first = try RunningDaemon(in: folder, pipeline: file, config: config([old]))
+    try send([#"{"n":1,"service":"web","state":"broken","patient":"Maija"}"#], to: first)
     #expect(try waitUntil { try count(first) == 1 }, "\(first.log)")
     first.crash()
     for place in ["queue", "dead_letter_queue"] {
@@ -222,30 +224,25 @@ import Testing
       #expect(!segments.isEmpty)
       for name in segments { #expect(try Fixtures.read(path + "/" + name).firstRange(of: Array("Maija".utf8)) == nil) }
     }
-    let keyless = try RunningDaemon(in: folder, pipeline: file, waits: false)
-    keyless.process.waitUntilExit()
-    #expect(keyless.process.terminationStatus == 1 && keyless.log.contains("which is not configured"), "\(keyless.log)")
-    let wrong = try RunningDaemon(
-      in: folder, pipeline: file, settings: ["queue.encryption.keys=short"], waits: false)
-    wrong.process.waitUntilExit()
-    #expect(wrong.process.terminationStatus == 1 && wrong.log.contains("openssl rand -hex 32"), "\(wrong.log)")
-    let keys = "queue.encryption.keys=${file:\(new)},${file:\(old)}"
-    let second = try RunningDaemon(in: folder, pipeline: file, settings: [keys])
-    cluster.isMended.withLock { $0 = true }
-    func shown() throws -> Outcome {
-      try run(
-        sluiceProgram, ["dlq", "list", "-p", file, "--data", folder.path + "/data", "--set", keys])
+    for (keys, complaint) in [("", "which is not configured"), ("queue.encryption.keys=short", "openssl rand -hex 32")]
+    {
+      let refused = try RunningDaemon(
+        in: folder, pipeline: file, settings: keys.isEmpty ? [] : [keys], waits: false)
+      refused.process.waitUntilExit()
+      #expect(refused.process.terminationStatus == 1 && refused.log.contains(complaint), "\(refused.log)")
     }
-    #expect(try shown().output.contains("mapper_parsing_exception"))
-    #expect(try !dlq(folder, "list").errors.isEmpty)
-    let order = try run(
-      sluiceProgram, ["dlq", "replay", "-p", file, "--data", folder.path + "/data"],
-      environment: ["SLUICE_QUEUE_ENCRYPTION_KEYS": "${file:\(new)},${file:\(old)}"])
-    #expect(order.status == 0, "\(order)")
+    let both = try config([new, old])
+    let second = try RunningDaemon(in: folder, pipeline: file, config: both)
+    cluster.isMended.withLock { $0 = true }
+    let place = ["-c", both, "-p", file, "--data", folder.path + "/data"]
+    #expect(try run(sluiceProgram, ["dlq", "list"] + place).output.contains("mapper_parsing_exception"))
+    #expect(try dlq(folder, "list").errors.contains("is encrypted with key"))
+    #expect(try run(sluiceProgram, ["queue", "dump", "--all"] + place).output.contains("Maija"))
+    #expect(try run(sluiceProgram, ["dlq", "replay"] + place).status == 0)
     #expect(try waitUntil { try count(second) == 0 && cluster.endpoint.count == 1 }, "\(second.log)")
     #expect(second.stop() == 0)
     // The old key has nothing left to open.
-    let third = try RunningDaemon(in: folder, pipeline: file, settings: ["queue.encryption.keys=${file:\(new)}"])
+    let third = try RunningDaemon(in: folder, pipeline: file, config: config([new]))
     #expect(third.stop() == 0)
   }
 
@@ -254,15 +251,24 @@ import Testing
     let folder = TemporaryFolder()
     let cluster = try Cluster()
     defer { cluster.endpoint.stop() }
-    let file = try pipeline(folder, cluster)
+    let file = try folder.write(
+      """
+      pipeline: { id: small }
+      inputs:
+        - http: { port: 0 }
+      outputs:
+        - elasticsearch: { hosts: ['\(cluster.endpoint.address)'], index: 'logs' }
+      """, to: "http.yml")
     let settings = ["queue.durability=\(durability)", "queue.compression=lz4"]
     var daemon = try RunningDaemon(in: folder, pipeline: file, settings: settings)
     #expect(daemon.log.contains("[queue.durability]"))
     for round in 0..<3 {
-      let client = try TestClient(port: daemon.port("tcp-1"))
-      try client.send((0..<400).map { "{\"n\":\(round * 400 + $0),\"service\":\"web\"}\n" }.joined())
-      client.finishSending()
-      _ = client.receiveAll()
+      let body = (0..<400).map { "{\"n\":\(round * 400 + $0)}\n" }.joined()
+      let client = try TestClient(port: daemon.port("http-1"))
+      try client.send(
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nContent-Length: \(body.utf8.count)\r\n"
+          + "Connection: close\r\n\r\n\(body)")
+      #expect(String(decoding: client.receiveAll(), as: UTF8.self).contains(" 200 "))
       daemon.crash()
       daemon = try RunningDaemon(in: folder, pipeline: file, settings: settings)
     }

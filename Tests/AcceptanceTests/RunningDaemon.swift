@@ -80,14 +80,15 @@ final class RunningDaemon {
   ///   - pipeline: A pipeline file; the shipped pipeline by default.
   init(
     in folder: TemporaryFolder = TemporaryFolder(), pipeline: String = Fixtures.root + "/pipelines/aura.yml",
-    environment: [String: String] = [:], settings: [String] = [], waits: Bool = true
+    environment: [String: String] = [:], config: String = Fixtures.root + "/config/sluice.yml",
+    settings: [String] = [], waits: Bool = true
   ) throws {
     self.folder = folder
     RunningDaemon.numbers.add()
     logName = "log-\(RunningDaemon.numbers.value)-\(UInt32.random(in: 0...UInt32.max))"
     process.executableURL = URL(filePath: sluiceProgram)
     process.arguments =
-      ["run", "-c", Fixtures.root + "/config/sluice.yml", "-p", pipeline, "--data", folder.path + "/data"]
+      ["run", "-c", config, "-p", pipeline, "--data", folder.path + "/data"]
       + (["api.http.port=0"] + settings).flatMap { ["--set", $0] }
     var variables = ProcessInfo.processInfo.environment.filter {
       !$0.key.hasPrefix("ELASTICSEARCH_") && !$0.key.hasPrefix("ELK_") && !$0.key.hasPrefix("SLUICE_")

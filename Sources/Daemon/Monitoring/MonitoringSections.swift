@@ -205,6 +205,7 @@ private func statistics(_ text: inout JSONText, of pipeline: RunningPipeline) {
     $0.null("last_failure_timestamp")
   }
   queueSection(&text, pipeline)
+  if let overflows = pipeline.overflows { overflowSection(&text, overflows) }
   deadLetterSection(&text, pipeline)
   text.object("pipeline") { batchSettings(&$0, pipeline) }
   text.member("hash", pipeline.hash)
@@ -231,6 +232,27 @@ private func queueSection(_ text: inout JSONText, _ pipeline: RunningPipeline) {
     $0.member("events_count", queue.events)
     $0.member("queue_size_in_bytes", queue.bytes)
     $0.member("max_queue_size_in_bytes", queue.maxBytes)
+  }
+}
+
+/// What outputs have spilled, and what lies there for outputs that are gone.
+private func overflowSection(_ text: inout JSONText, _ overflows: Overflows) {
+  text.object("overflow") {
+    for overflow in overflows.queues {
+      let figures = overflow.statistics
+      $0.object(overflow.step.id) {
+        $0.member("status", overflow.isSpilling ? "spilling" : "idle")
+        $0.member("events_count", figures?.events ?? 0)
+        $0.member("queue_size_in_bytes", figures?.bytes ?? 0)
+        $0.member("spilled_events", overflow.spilledEvents.value)
+      }
+    }
+    for orphan in overflows.orphans {
+      $0.object(orphan.name) {
+        $0.member("status", "orphaned")
+        $0.member("events_count", orphan.events)
+      }
+    }
   }
 }
 

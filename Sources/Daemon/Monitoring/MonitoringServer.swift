@@ -179,7 +179,10 @@ private final class MonitoringService: HTTPService {
       $0.member("name", nodeName)
       $0.member("ephemeral_id", processID)
       $0.member("snapshot", false)
-      let isTroubled = pipelines.contains { $0.runtime.outputs.contains { $0.output.statistics.trouble != nil } }
+      let isTroubled = pipelines.contains { pipeline in
+        pipeline.runtime.outputs.contains { $0.output.statistics.trouble != nil }
+          || pipeline.overflows.map { $0.queues.contains(where: \.isSpilling) || !$0.orphans.isEmpty } ?? false
+      }
       let isFull = pipelines.contains { DeadLetterStore.isNearlyFull($0.deadLetters.statistics) }
       $0.member("status", isFull ? "red" : isTroubled ? "yellow" : "green")
       $0.object("pipeline") {
