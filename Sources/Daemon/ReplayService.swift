@@ -180,11 +180,15 @@ final class ReplayService: Sendable {
     case output(OutputStep)
     /// To the output, encoded anew.
     case mendedOutput(OutputStep)
+    /// To the output, if its condition lets the event through, which it could not decide before.
+    case conditionedOutput(OutputStep)
 
     static func == (left: Way, right: Way) -> Bool {
       switch (left, right) {
       case (.start, .start): true
-      case (.output(let a), .output(let b)), (.mendedOutput(let a), .mendedOutput(let b)): a === b
+      case (.output(let a), .output(let b)), (.mendedOutput(let a), .mendedOutput(let b)),
+        (.conditionedOutput(let a), .conditionedOutput(let b)):
+        a === b
       default: false
       }
     }
@@ -252,7 +256,11 @@ final class ReplayService: Sendable {
         warnUnsent(entry, "the pipeline has no output '\(facts.stage)' any more; --pipeline sends it from the start")
         return nil
       }
-      way = request.mending.isEmpty && !facts.action.isEmpty ? .output(step) : .mendedOutput(step)
+      if facts.type == "condition" {
+        way = .conditionedOutput(step)
+      } else {
+        way = request.mending.isEmpty && !facts.action.isEmpty ? .output(step) : .mendedOutput(step)
+      }
     }
     let letter = entry.letter
     // An event that a timer made never arrived: it is taken as it was sent.
@@ -293,14 +301,25 @@ final class ReplayService: Sendable {
       let isDone: Bool
       switch first.way {
       case .start: isDone = replayer.run(source, prepare: mend)
-      case .output(let step), .mendedOutput(let step):
+      case .output(let step), .mendedOutput(let step), .conditionedOutput(let step):
         let events = group.enumerated().map { i, item in
           var event = item.sent
           event.record = i
           return event
         }
-        var prepare: ((Event) -> Bool)?
-        if case .mendedOutput = first.way { prepare = mend }
+        var prepare: ((Event) -> ReplayChoice)?
+        switch first.way {
+        case .mendedOutput: prepare = { mend($0) ? .send : .keep }
+        case .conditionedOutput:
+          let scratch = MatchScratch()
+          prepare = { event in
+            guard mend(event) else { return .keep }
+            guard let condition = step.condition else { return .send }
+            // Where there is still no answer, the letter stays as it is.
+            return (try? condition.evaluate(event, scratch)).map { $0 ? .send : .pass } ?? .keep
+          }
+        default: break
+        }
         isDone = replayer.send(source, events, to: step, prepare: prepare)
       }
       guard isDone else { return false }

@@ -251,7 +251,8 @@ package final class OutputOverflow: Overflow {
 private struct ProgressWatch {
   private let steps: [OutputStep]
   private var finished = 0
-  private var changedAt = Instant.now
+  /// Long ago, until something is answered.
+  private var changedAt = Instant(ns: .min / 2)
 
   init(_ steps: [OutputStep]) { self.steps = steps }
 

@@ -82,6 +82,15 @@ package final class ReplaySource: SourceRecords {
   }
 }
 
+/// What becomes of an event before it is sent once more.
+package enum ReplayChoice: Sendable {
+  case send
+  /// Its letter stays.
+  case keep
+  /// It is not meant for the output after all; its letter goes.
+  case pass
+}
+
 /// Runs records through a pipeline once more, from its start or straight to one of its outputs. One thread owns it.
 package final class Replayer {
   private let runtime: PipelineRuntime
@@ -108,7 +117,8 @@ package final class Replayer {
   ///   - events: One for each record of `source`.
   ///   - prepare: Mends events; nil sends them unread, with their index and id, where the output can.
   package func send(
-    _ source: ReplaySource, _ events: [EncodedEvent], to step: OutputStep, prepare: ((Event) -> Bool)?
+    _ source: ReplaySource, _ events: [EncodedEvent], to step: OutputStep,
+    prepare: ((Event) -> ReplayChoice)?
   ) -> Bool {
     let isDone = Gate(false)
     let delivery = Delivery(source: source) { isDone.update { $0 = true } }
@@ -123,11 +133,15 @@ package final class Replayer {
         let made = event.body.withUnsafeBytes {
           try? batch.add(json: $0, record: event.record, arrivalNs: source.arrivalNs(event.record))
         }
-        guard let made, prepare?(made) ?? true else {
+        guard let made else {
           source.keepLetter(event.record)
           continue
         }
-        selection.append(made.index)
+        switch prepare?(made) ?? .send {
+        case .send: selection.append(made.index)
+        case .keep: source.keepLetter(event.record)
+        case .pass: break
+        }
       }
       if !selection.isEmpty {
         selection.withUnsafeBufferPointer {

@@ -171,7 +171,7 @@ final class BulkSender: @unchecked Sendable {  // unchecked: all but `wake` is u
     readyHead = 0
     for request in moved {
       BulkOutput.spill(request, to: overflow, figures) { [flow] isKept in
-        if !isKept { flow.update { $0.arrivals.append(request) } }
+        if !isKept { flow.update { if !$0.hasEnded { $0.arrivals.append(request) } } }
       }
     }
   }
