@@ -158,7 +158,6 @@ final class ReplayService: Sendable {
       return goesOn
     }
     guard goesOn, send() else { return false }
-    replayer.finish()
     Log.info(
       "replay.done", "Kept events were sent once more.",
       ["pipeline": .text(pipeline.compiled.id), "events": .number(sent)])
@@ -232,7 +231,6 @@ final class ReplayService: Sendable {
       rest = rest.drop { $0 <= end }
       guard try send(items, request, replayer, queue, &tally) else { return false }
     }
-    replayer.finish()
     Log.info(
       "dlq.replayed", "Dead letters were replayed; those that were delivered are gone.",
       [

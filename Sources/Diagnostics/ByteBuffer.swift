@@ -1,52 +1,54 @@
 //  A growing run of bytes with one owner. The JSON writer, bulk bodies and queue writes fill it; it is reused, so that
 //  a steady load allocates nothing.
 
-internal import Glibc
+public import Glibc
 
 /// Raw growing bytes. Not thread-safe; whoever holds it owns it.
 public struct ByteBuffer: ~Copyable, @unchecked Sendable {  // unchecked: one owner, no sharing
   @usableFromInline var base: UnsafeMutablePointer<UInt8>
-  public private(set) var capacity: Int
+  @usableFromInline var room: Int
   public var count: Int
 
   public init(capacity: Int = 0) {
-    self.capacity = max(capacity, 64)
-    base = .allocate(capacity: self.capacity)
+    room = max(capacity, 64)
+    base = .allocate(capacity: room)
     count = 0
   }
 
   deinit { base.deallocate() }
 
-  public var isEmpty: Bool { count == 0 }
-  public var pointer: UnsafeMutablePointer<UInt8> { base }
-  public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base, count: count) }
+  /// Bytes that it holds memory for.
+  public var capacity: Int { room }
+  @inlinable public var isEmpty: Bool { count == 0 }
+  @inlinable public var pointer: UnsafeMutablePointer<UInt8> { base }
+  @inlinable public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base, count: count) }
 
   /// Makes room for `more` bytes behind the present ones.
-  @inline(__always)
+  @inlinable @inline(__always)
   public mutating func reserve(_ more: Int) {
-    if _slowPath(capacity &- count < more) { grow(more) }
+    if _slowPath(room &- count < more) { grow(more) }
   }
 
   @inline(never)
   public mutating func grow(_ more: Int) {
-    let larger = max(capacity * 2, count + more)
+    let larger = max(room * 2, count + more)
     let fresh = UnsafeMutablePointer<UInt8>.allocate(capacity: larger)
     fresh.update(from: base, count: count)
     base.deallocate()
     base = fresh
-    capacity = larger
+    room = larger
   }
 
-  public mutating func removeAll() { count = 0 }
+  @inlinable public mutating func removeAll() { count = 0 }
 
   /// Gives memory back when far more is held than `limit`.
   public mutating func shrink(to limit: Int) {
-    guard capacity > limit, count <= limit else { return }
+    guard room > limit, count <= limit else { return }
     let fresh = UnsafeMutablePointer<UInt8>.allocate(capacity: max(limit, 64))
     fresh.update(from: base, count: count)
     base.deallocate()
     base = fresh
-    capacity = max(limit, 64)
+    room = max(limit, 64)
   }
 
   /// Drops `n` bytes from the front; the rest moves.
@@ -56,27 +58,27 @@ public struct ByteBuffer: ~Copyable, @unchecked Sendable {  // unchecked: one ow
     count -= n
   }
 
-  @inline(__always)
+  @inlinable @inline(__always)
   public mutating func append(_ byte: UInt8) {
     reserve(1)
     base[count] = byte
     count &+= 1
   }
 
-  @inline(__always)
+  @inlinable @inline(__always)
   public mutating func append(_ bytes: UnsafeRawBufferPointer) {
     guard let start = bytes.baseAddress else { return }
     append(start, bytes.count)
   }
 
-  @inline(__always)
+  @inlinable @inline(__always)
   public mutating func append(_ start: UnsafeRawPointer, _ n: Int) {
     reserve(n)
     memcpy(base + count, start, n)
     count &+= n
   }
 
-  @inline(__always)
+  @inlinable @inline(__always)
   public mutating func append(_ text: StaticString) {
     append(UnsafeRawPointer(text.utf8Start), text.utf8CodeUnitCount)
   }

@@ -195,6 +195,10 @@ struct Node {
 
 @usableFromInline let noKey = Key(padded: emptyText, count: 0)
 
+/// The key word of an event's own map: empty too, but at another address, by which it is known; its hash is the number
+/// of the event's slot.
+let rootKeyWord = UInt64(UInt(bitPattern: emptyText + 8)) & 0xffff_ffff_ffff
+
 /// The memory of a batch. Reached through `EventBatch`, `Event` and `Value`, which carry a pointer to it.
 @usableFromInline
 struct Arena: ~Copyable {
@@ -209,6 +213,8 @@ struct Arena: ~Copyable {
   @usableFromInline var slots: UnsafeMutablePointer<EventSlot>
   @usableFromInline var slotCount: Int
   @usableFromInline var slotCapacity: Int
+  /// `Event.indexSize` entries for each slot.
+  @usableFromInline var indexes: UnsafeMutablePointer<UInt32>
   /// Events that the running filter made, with the event they follow.
   @usableFromInline var spawned: [(event: Int32, after: Int32)]
   /// Working memory of text making; never held across calls.
@@ -239,6 +245,7 @@ struct Arena: ~Copyable {
     chunk = 0
     slotCapacity = 256
     slots = .allocate(capacity: slotCapacity)
+    indexes = .allocate(capacity: slotCapacity * Event.indexSize)
     slotCount = 0
     spawned = []
     scratch = .allocate(capacity: 1)
@@ -250,6 +257,7 @@ struct Arena: ~Copyable {
   func deallocate() {
     nodes.deallocate()
     slots.deallocate()
+    indexes.deallocate()
     frames.deallocate()
     scratch.deinitialize(count: 1)
     scratch.deallocate()
@@ -399,6 +407,7 @@ struct Arena: ~Copyable {
   @usableFromInline
   func unlink(_ child: UInt32, from parent: UInt32) {
     let p = node(parent)
+    if p.pointee.keyWord == rootKeyWord { slots[Int(p.pointee.keyHash)].indexedCount = .max }
     var previous: UInt32 = 0
     var i = p.pointee.bits.a == 0 ? 0 : p.pointee.bits.firstChild
     while i != 0, i != child {

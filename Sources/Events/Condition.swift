@@ -98,7 +98,7 @@ public final class Condition: @unchecked Sendable, CustomStringConvertible {
       let found: MatchOutcome
       switch operand {
       case .field(let reference):
-        guard let text = event.value(reference)?.text else { return negated }
+        guard let text = event.value(reference)?.text, pattern.mayMatch(text) else { return negated }
         found = scratch.match(pattern, text, options: .validText)
       case .text(let bytes): found = bytes.withUnsafeBytes { scratch.match(pattern, $0, options: .validText) }
       default: return negated

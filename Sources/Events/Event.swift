@@ -18,6 +18,10 @@ struct EventSlot {
   @usableFromInline var made: UInt32
   @usableFromInline var isCancelled: Bool
   @usableFromInline var arrivalNs: Int64
+  /// The root's count and last member when its table was right; `.max` where there is none (FieldIndex.swift).
+  @usableFromInline var indexedCount: UInt32 = .max
+  @usableFromInline var indexedLast: UInt32 = 0
+  @usableFromInline var indexHoles: UInt32 = 0
 }
 
 /// Why a field could not be written.
@@ -97,14 +101,16 @@ public struct Event {
   @usableFromInline
   func find(_ reference: FieldReference) -> UInt32 {
     var node: UInt32
+    var i = 0
     if reference.root == .data {
-      node = slot.pointee.root
+      node = field(reference.parts.pointee.key)
+      if node == 0 { return 0 }
+      i = 1
     } else {
       if reference.count == 0 { return metadataNode() }
       node = slot.pointee.metadata
       if node == 0 { return 0 }
     }
-    var i = 0
     while i < reference.count {
       node = child(of: node, reference.parts + i)
       if node == 0 { return 0 }
@@ -132,8 +138,24 @@ public struct Event {
   public func set(_ reference: FieldReference, _ bits: ValueBits) throws(WriteError) {
     if _slowPath(reference.special != .none) { try check(reference, bits) }
     var node: UInt32
+    var i = 0
     if reference.root == .data {
-      node = slot.pointee.root
+      let key = reference.parts.pointee.key
+      node = field(key)
+      if reference.count == 1 {
+        if node != 0 {
+          arena.pointee.node(node).pointee.bits = bits
+        } else {
+          let made = arena.pointee.makeNode(arena.pointee.lasting(key, reference), bits)
+          appendField(made)
+        }
+        return
+      }
+      if node == 0 {
+        node = arena.pointee.makeNode(arena.pointee.lasting(key, reference), ValueBits(kind: .map))
+        appendField(node)
+      }
+      i = 1
     } else {
       node = metadataNode()
       if reference.count == 0 {
@@ -142,9 +164,8 @@ public struct Event {
         return
       }
     }
-    var i = 0
     while i < reference.count &- 1 {
-      guard let next = try childForWriting(node, reference.parts + i) else { return }
+      guard let next = try childForWriting(node, reference.parts + i, reference) else { return }
       node = next
       i &+= 1
     }
@@ -167,15 +188,36 @@ public struct Event {
     }
   }
 
+  /// Puts a value at `reference` where there is none, null included.
+  ///
+  /// - Returns: What is there already; nil when `bits` was put.
+  public func setUnlessPresent(_ reference: FieldReference, _ bits: ValueBits) throws(WriteError) -> Value? {
+    if let name = reference.plainName { return setUnlessPresent(name, bits) }
+    if let present = value(reference) { return present }
+    try set(reference, bits)
+    return nil
+  }
+
+  /// The same for a field of the event itself.
+  ///
+  /// - Parameter name: A reference's `plainName`; its bytes stay until the batch is emptied.
+  public func setUnlessPresent(_ name: Key, _ bits: ValueBits) -> Value? {
+    let node = field(name)
+    if node != 0 { return Value(arena, node) }
+    let made = arena.pointee.makeNode(name, bits)
+    appendField(made)
+    return nil
+  }
+
   private func childForWriting(
-    _ node: UInt32, _ part: UnsafeMutablePointer<FieldReference.Part>
+    _ node: UInt32, _ part: UnsafeMutablePointer<FieldReference.Part>, _ reference: FieldReference
   ) throws(WriteError) -> UInt32? {
     switch arena.pointee.node(node).pointee.bits.kind {
     case .map:
       arena.pointee.materialize(node)
       let found = arena.pointee.find(part.pointee.key, in: node)
       if found != 0 { return found }
-      let made = arena.pointee.makeNode(arena.pointee.makeKey(part.pointee.key.bytes), ValueBits(kind: .map))
+      let made = arena.pointee.makeNode(arena.pointee.lasting(part.pointee.key, reference), ValueBits(kind: .map))
       arena.pointee.link(made, to: node)
       return made
     case .list:
@@ -209,7 +251,7 @@ public struct Event {
     case .belowTags:
       // Writing `[tags][0]` of a list is allowed as long as it stays a list of texts.
       guard reference.count == 2, reference.parts[1].index != .min, bits.kind == .text,
-        arena.pointee.find(reference.parts[0].key, in: slot.pointee.root) != 0,
+        field(reference.parts[0].key) != 0,
         value(.tags)?.isList == true
       else { throw .illegalTags }
     case .tags: if !areLegalTags(bits) { throw .illegalTags }
@@ -238,9 +280,20 @@ public struct Event {
       slot.pointee.metadata = 0
       return .null
     }
-    var node = reference.root == .data ? slot.pointee.root : slot.pointee.metadata
-    if node == 0 { return nil }
+    var node: UInt32
     var i = 0
+    if reference.root == .data {
+      node = field(reference.parts.pointee.key)
+      if node == 0 { return nil }
+      if reference.count == 1 {
+        removeField(node)
+        return arena.pointee.node(node).pointee.bits
+      }
+      i = 1
+    } else {
+      node = slot.pointee.metadata
+      if node == 0 { return nil }
+    }
     while i < reference.count &- 1 {
       node = child(of: node, reference.parts + i)
       if node == 0 { return nil }
@@ -297,7 +350,7 @@ public struct Event {
       arena.pointee.node(found).pointee.bits = bits
     } else {
       let made = arena.pointee.makeNode(FieldReference.tags.parts[0].key, bits)
-      arena.pointee.link(made, to: slot.pointee.root)
+      appendField(made)
     }
   }
 
@@ -439,10 +492,14 @@ extension Arena {
       larger.update(from: slots, count: slotCount)
       slots.deallocate()
       slots = larger
+      let tables = UnsafeMutablePointer<UInt32>.allocate(capacity: slotCapacity * 2 * Event.indexSize)
+      tables.update(from: indexes, count: slotCount * Event.indexSize)
+      indexes.deallocate()
+      indexes = tables
       slotCapacity *= 2
     }
     let i = Int32(slotCount)
-    let root = makeNode(noKey, ValueBits(kind: .map))
+    let root = makeNode(Key(word: rootKeyWord, hash: UInt32(slotCount)), ValueBits(kind: .map))
     (slots + slotCount).initialize(
       to: EventSlot(
         root: root, metadata: 0, record: record, part: 0, origin: i, made: 0, isCancelled: false, arrivalNs: arrivalNs))

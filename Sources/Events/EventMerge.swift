@@ -33,13 +33,6 @@ extension Event {
   public func merge(_ map: Value, readsTime: Bool = true) throws(WriteError) {
     guard map.isMap, map.count > 0 else { return }
     if readsTime { settle(timeOf: map) }
-    let root = slot.pointee.root
-    var filter = KeyFilter()
-    var i = arena.pointee.node(root).pointee.bits.a == 0 ? 0 : arena.pointee.node(root).pointee.bits.firstChild
-    while i != 0 {
-      filter.insert(arena.pointee.node(i).pointee.keyHash)
-      i = arena.pointee.node(i).pointee.next
-    }
     var child = map.bits.firstChild
     while child != 0 {
       let node = arena.pointee.node(child)
@@ -47,11 +40,11 @@ extension Event {
       let key = node.pointee.key
       if _slowPath(Event.needsCare(key)) {
         try place(special: key, node.pointee.bits, readsTime)
-      } else if filter.mayContain(key.hash), case let twin = arena.pointee.find(key, in: root), twin != 0 {
+      } else if case let twin = field(key), twin != 0 {
         arena.pointee.node(twin).pointee.bits = node.pointee.bits
       } else {
         node.pointee.next = 0
-        arena.pointee.link(child, to: root)
+        appendField(child)
       }
       child = next
     }
@@ -62,6 +55,9 @@ extension Event {
   private static func needsCare(_ key: Key) -> Bool {
     let count = key.count
     if count == 4, load4(key.start) == 0x7367_6174 { return true }
+    if _fastPath(count <= 16) {
+      return scan_any3_16(key.start, 91, 93, 64) & ((1 &<< UInt32(truncatingIfNeeded: count)) &- 1) != 0
+    }
     if _fastPath(count < 64) {
       // Keys of a parsed document have 64 readable bytes behind them.
       return scan_any3_64(key.start, 91, 93, 64) & ((1 &<< UInt64(truncatingIfNeeded: count)) &- 1) != 0
@@ -89,21 +85,5 @@ extension Event {
     try? set(.timestamp, .timestamp(arrival))
     // A list stands there as JSON, not as its elements joined.
     try? set(Event.timestampFallback, makeText { value.isList ? value.appendJSON(to: &$0) : value.appendText(to: &$0) })
-  }
-}
-
-/// Hashes that may be among those inserted.
-private struct KeyFilter {
-  private var bits: (UInt64, UInt64) = (0, 0)
-
-  @inline(__always)
-  mutating func insert(_ hash: UInt32) {
-    let bit: UInt64 = 1 &<< UInt64(hash >> 8 & 63)
-    if hash & 1 == 0 { bits.0 |= bit } else { bits.1 |= bit }
-  }
-
-  @inline(__always)
-  func mayContain(_ hash: UInt32) -> Bool {
-    (hash & 1 == 0 ? bits.0 : bits.1) & (1 &<< UInt64(hash >> 8 & 63)) != 0
   }
 }

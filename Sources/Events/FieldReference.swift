@@ -93,6 +93,12 @@ public final class FieldReference: @unchecked Sendable, Hashable, CustomStringCo
   /// True for `[@metadata]` as a whole.
   @usableFromInline var isWholeMetadata: Bool { @inline(__always) get { count == 0 } }
 
+  /// The key of a field of the event itself that takes any value; nil for every other reference, and for one that does
+  /// not last. Good as long as the reference lives.
+  public var plainName: Key? {
+    root == .data && count == 1 && special == .none && !isTransient ? parts.pointee.key : nil
+  }
+
   /// The name of the field, when the reference is of one part at the top.
   public var topLevelName: String? {
     root == .data && count == 1 ? String(decoding: parts[0].key.bytes, as: UTF8.self) : nil

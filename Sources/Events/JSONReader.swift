@@ -264,28 +264,39 @@ struct JSONReader {
     let start = p
     var high: UInt32 = 0
     var flags = ValueBits.clean
-    while true {
+    search: while true {
+      // Bytes behind the closing quote may count as high too; then the text is only checked for nothing.
       let mask = scan_string16(p)
-      let stops = mask & 0xffff
-      if stops == 0 {
-        high |= mask
-        p += 16
-        if _slowPath(p > end) { throw fail(.unexpectedEnd, p) }
-        continue
+      high |= mask
+      var stops = mask & 0xffff
+      var step = 16
+      while stops != 0 {
+        let n = stops.trailingZeroBitCount
+        let stop = p + n
+        if _slowPath(stop >= end) { throw fail(.unexpectedEnd, stop) }
+        if stop.pointee == UInt8(ascii: "\"") {
+          p = stop
+          break search
+        }
+        guard stop.pointee == UInt8(ascii: "\\") else { throw fail(.controlCharacter, stop) }
+        flags = ValueBits.escaped
+        var seen = n &+ 2
+        let escaped = stop[1]
+        if _slowPath(escaped != UInt8(ascii: "\"") && escaped != UInt8(ascii: "\\") && escaped != UInt8(ascii: "n"))
+          || end - stop < 2
+        {
+          var behind = stop
+          try skipEscape(&behind)
+          seen = behind - p
+        }
+        if seen >= 16 {
+          step = seen
+          break
+        }
+        stops &= UInt32.max &<< UInt32(truncatingIfNeeded: seen)
       }
-      let n = stops.trailingZeroBitCount
-      high |= mask & ((1 &<< UInt32(n)) &- 1) &<< 16
-      p += n
-      if _slowPath(p >= end) { throw fail(.unexpectedEnd, p) }
-      if p.pointee == UInt8(ascii: "\"") { break }
-      guard p.pointee == UInt8(ascii: "\\") else { throw fail(.controlCharacter, p) }
-      flags = ValueBits.escaped
-      if _fastPath(p[1] == UInt8(ascii: "\"") || p[1] == UInt8(ascii: "\\") || p[1] == UInt8(ascii: "n")), end - p >= 2
-      {
-        p += 2
-      } else {
-        try skipEscape(&p)
-      }
+      p += step
+      if _slowPath(p > end) { throw fail(.unexpectedEnd, p) }
     }
     let count = p - start
     if _slowPath(high >> 16 != 0), let bad = firstInvalidUTF8(start, count) { throw fail(.badUTF8, start + bad) }

@@ -24,7 +24,8 @@ extension Event {
 }
 
 extension Value {
-  /// Takes over the members of `other`; maps on both sides are merged, all else is replaced. Both are maps.
+  /// Takes over the members of `other`, which must not be used afterwards; maps on both sides are merged, all else is
+  /// replaced. Both are maps.
   func merge(_ other: Value) {
     var next = other.first
     while let member = next {
@@ -32,7 +33,7 @@ extension Value {
       if member.isMap, let present = child(member.key), present.isMap {
         present.merge(member)
       } else {
-        set(member.key, member.copied())
+        set(member.key, member.bits)
       }
     }
   }

@@ -9,6 +9,7 @@
 //  PCRE2 has no clock. What bounds a match is described in MatchScratch.swift.
 
 internal import CPCRE2
+internal import CSystem
 
 /// Why an expression was refused.
 public struct PatternError: Error, Equatable, Sendable, CustomStringConvertible {
@@ -112,6 +113,13 @@ public final class Pattern: @unchecked Sendable {  // unchecked: PCRE2 code is r
   deinit {
     pcre2_code_free_8(code)
     if let asciiCode { pcre2_code_free_8(asciiCode) }
+  }
+
+  /// False if `text` lacks the literal that every match holds.
+  public func mayMatch(_ text: UnsafeRawBufferPointer) -> Bool {
+    if requiredLiteral.count < 2 { return true }
+    guard let base = text.baseAddress, text.count >= requiredLiteral.count else { return false }
+    return requiredLiteral.withUnsafeBytes { sys_memmem(base, text.count, $0.baseAddress, $0.count) != nil }
   }
 
   /// Group numbers of `name`, in order of appearance; empty for a name that is not there.

@@ -153,9 +153,6 @@ package final class Replayer {
     return wait(isDone)
   }
 
-  /// Lets filters give out what they hold of replayed events.
-  package func finish() { if worker.runner.wantsFlush { worker.flush(isFinal: true) } }
-
   private func wait(_ isDone: Gate<Bool>) -> Bool {
     while true {
       if isDone.wait(until: Instant.now + .milliseconds(100), { $0 ? true : nil }) != nil { return true }
@@ -171,20 +168,23 @@ extension Worker {
     self.source = source
     defer { self.source = nil }
     batch.removeAll()
+    decoders.startBatch()
     batch.recordIDs = source
     selection.removeAll(keepingCapacity: true)
     for i in 0..<source.count {
       guard let record = source.record(i) else { continue }
+      let decoder = decoders.decoder(record.descriptor)
       record.payload.withUnsafeBytes { payload in
-        decoder(record.descriptor).decode(
+        decoder.decode(
           payload, context: record.context, record: i, arrivalNs: record.arrivalNs, into: batch
         ) { event in
-          if prepare(event) { selection.append(event.index) } else { source.keepLetter(i) }
+          if prepare(event) { enter(event, decoder) } else { source.keepLetter(i) }
         }
       }
     }
     runtime.eventsIn.add(selection.count)
     runner.run(batch, &selection)
+    runContinued()
     chooseParts(source)
     runtime.eventsFiltered.add(selection.count)
     deliver(Delivery(source: source, whenDone: whenDone))

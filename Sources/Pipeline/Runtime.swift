@@ -38,6 +38,8 @@ package struct RuntimeSettings: Sendable {
   package var batchDelay = Duration.milliseconds(50)
   /// Payload bytes of one batch at most.
   package var batchBytes = 4 << 20
+  /// How often filters with timed state are asked.
+  package var flushInterval = Duration.seconds(5)
   package init() {}
 }
 
@@ -62,6 +64,7 @@ package final class PipelineRuntime: Sendable {
     var isStopping = false
   }
   private let threads = Gate(Threads())
+  private let timer: FlushTimer
   private let isStopping = Atomic<Bool>(false)
 
   package init(
@@ -75,6 +78,7 @@ package final class PipelineRuntime: Sendable {
     self.queue = queue
     self.deadLetters = deadLetters
     self.settings = settings
+    timer = FlushTimer(pipelineID: id, steps: steps, queue: queue, interval: settings.flushInterval)
   }
 
   package var stopRequested: Bool { isStopping.load(ordering: .relaxed) }
@@ -95,16 +99,19 @@ package final class PipelineRuntime: Sendable {
         threads.update { $0.running -= 1 }
       }
     }
+    timer.start()
   }
 
-  /// Ends the workers, lets outputs finish what is in flight until `deadline`, and leaves the rest in the queue.
+  /// Ends the workers, lets outputs finish what is in flight until `deadline`, and leaves the rest in the queue. What
+  /// filters hold back is asked for once, when the workers have nothing left to do, and goes to the queue as well.
   ///
   /// - Parameter drain: Works until the queue is empty first, within the same deadline.
   package func stop(deadline: Instant, drain: Bool) {
+    timer.stop()
     if drain {
-      while !queue.isDrained || !overflows.allSatisfy(\.isDrained), Instant.now < deadline {
-        _ = threads.wait(until: Instant.now + .milliseconds(20)) { _ in nil as Int? }
-      }
+      waitUntilDrained(deadline)
+      timer.finish(deadline: deadline)
+      waitUntilDrained(deadline)
     }
     isStopping.store(true, ordering: .releasing)
     threads.update { $0.isStopping = true }
@@ -112,7 +119,14 @@ package final class PipelineRuntime: Sendable {
     let ended = threads.wait(until: min(deadline, Instant.now + .seconds(1))) { $0.running == 0 ? true : nil }
     for step in outputs { step.output.stop(deadline: deadline) }
     if ended == nil { _ = threads.wait(until: Instant.now + .seconds(2)) { $0.running == 0 ? true : nil } }
+    if !drain { timer.finish(deadline: min(deadline, Instant.now + .seconds(2))) }
     for overflow in overflows { overflow.close() }
+  }
+
+  private func waitUntilDrained(_ deadline: Instant) {
+    while !queue.isDrained || !overflows.allSatisfy(\.isDrained), Instant.now < deadline {
+      _ = threads.wait(until: Instant.now + .milliseconds(20)) { _ in nil as Int? }
+    }
   }
 }
 
@@ -150,15 +164,16 @@ final class Worker: ConditionFailureHandler {
   private let number: Int
   let batch = EventBatch()
   private(set) var runner: StepRunner!
-  private var decoders: [ObjectIdentifier: (RecordDecoder, RecordDescriptor)] = [:]
+  let decoders = RecordDecoders()
   var selection: [Int32] = []
   private var part: [Int32] = []
+  /// Events that a timer made, by the step behind which they go on.
+  private var continued: [String: [Int32]] = [:]
   private var document = ByteBuffer()
   var source: (any SourceRecords)?
   /// Letters were written since the last sync; a letter could not be written before the stop.
   private var hasUnsyncedLetters = false
   private var hasLostLetter = false
-  private var nextFlush = Instant.now + .seconds(5)
 
   init(_ runtime: PipelineRuntime, number: Int) {
     self.runtime = runtime
@@ -177,9 +192,7 @@ final class Worker: ConditionFailureHandler {
         process(records)
         runtime.workerBusyNs.add(Int((Instant.now - start).ns))
       }
-      if runner.wantsFlush, Instant.now >= nextFlush { flush(isFinal: false) }
     }
-    if runner.wantsFlush { flush(isFinal: true) }
   }
 
   private func process(_ records: QueueBatch) {
@@ -187,24 +200,44 @@ final class Worker: ConditionFailureHandler {
     self.source = source
     defer { self.source = nil }
     batch.removeAll()
+    decoders.startBatch()
     batch.recordIDs = source
     selection.removeAll(keepingCapacity: true)
     for run in records.runs {
-      let decoder = self.decoder(run.descriptor)
+      let decoder = decoders.decoder(run.descriptor)
       for i in run.range {
         decoder.decode(
           records.payload(i), context: run.context, record: i, arrivalNs: run.arrivalNs, into: batch
-        ) { selection.append($0.index) }
+        ) { enter($0, decoder) }
       }
     }
     runtime.eventsIn.add(selection.count)
     runner.run(batch, &selection)
+    if !continued.isEmpty { runContinued() }
     runtime.eventsFiltered.add(selection.count)
     deliver(
       Delivery(source: source) { [runtime, count = selection.count] in
         records.release()
         runtime.eventsOut.add(count)
       })
+  }
+
+  /// An event of the batch, which meets all steps, or those behind the one that made it.
+  func enter(_ event: Event, _ decoder: RecordDecoder) {
+    if let step = decoder.continuesBehind {
+      continued[step, default: []].append(event.index)
+    } else {
+      selection.append(event.index)
+    }
+  }
+
+  func runContinued() {
+    for (step, events) in continued.sorted(by: { $0.key < $1.key }) {
+      var part = events
+      runner.run(batch, &part, behind: step)
+      selection += part
+    }
+    continued.removeAll()
   }
 
   func deliver(_ delivery: Delivery) {
@@ -245,26 +278,6 @@ final class Worker: ConditionFailureHandler {
     return part
   }
 
-  /// Events that a timer made have no record; they are delivered from memory.
-  func flush(isFinal: Bool) {
-    nextFlush = Instant.now + .seconds(5)
-    batch.removeAll()
-    selection = runner.flush(batch, nowNs: WallClock.ns, isFinal: isFinal)
-    guard !selection.isEmpty else { return }
-    runtime.eventsFiltered.add(selection.count)
-    deliver(Delivery(source: NoRecords()) { [runtime, count = selection.count] in runtime.eventsOut.add(count) })
-  }
-
-  func decoder(_ descriptor: RecordDescriptor) -> RecordDecoder {
-    let key = ObjectIdentifier(descriptor)
-    if let (decoder, _) = decoders[key] { return decoder }
-    if decoders.count > 64 { decoders.removeAll() }
-    let made = RecordDecoder(descriptor)
-    // The descriptor is kept, so that its identity is not given to another one.
-    decoders[key] = (made, descriptor)
-    return made
-  }
-
   // MARK: Conditions without an answer
 
   func conditionFailed(_ event: Event, _ condition: Condition, _ failure: ConditionFailure, at position: SourcePosition)
@@ -299,7 +312,7 @@ final class Worker: ConditionFailureHandler {
   }
 }
 
-/// Stands for the records of events that a timer made.
+/// Stands for records where there are none.
 private final class NoRecords: SourceRecords {
   func appendID(_ record: Int, to out: inout ByteBuffer) {}
   func withPayload(_ record: Int, _ body: (UnsafeRawBufferPointer) -> Void) {

@@ -34,6 +34,13 @@ static inline uint64_t scan_any3_64(const uint8_t *p, uint8_t a, uint8_t b, uint
   }
   return scan_mask64(m[0], m[1], m[2], m[3]);
 }
+/// Bits of the 16 bytes at `p` that equal `a`, `b` or `c`.
+static inline uint32_t scan_any3_16(const uint8_t *p, uint8_t a, uint8_t b, uint8_t c) {
+  __m128i x = _mm_loadu_si128((const __m128i *)p);
+  return (uint32_t)_mm_movemask_epi8(
+      _mm_or_si128(_mm_cmpeq_epi8(x, _mm_set1_epi8((char)a)), _mm_or_si128(_mm_cmpeq_epi8(x, _mm_set1_epi8((char)b)),
+                                                                           _mm_cmpeq_epi8(x, _mm_set1_epi8((char)c)))));
+}
 #elif defined(__ARM_NEON)
 #include <arm_neon.h>
 static inline uint32_t scan_movemask16(uint8x16_t v) {
@@ -59,7 +66,17 @@ static inline uint64_t scan_any3_64(const uint8_t *p, uint8_t a, uint8_t b, uint
   }
   return m;
 }
+static inline uint32_t scan_any3_16(const uint8_t *p, uint8_t a, uint8_t b, uint8_t c) {
+  uint8x16_t x = vld1q_u8(p);
+  return scan_movemask16(
+      vorrq_u8(vceqq_u8(x, vdupq_n_u8(a)), vorrq_u8(vceqq_u8(x, vdupq_n_u8(b)), vceqq_u8(x, vdupq_n_u8(c)))));
+}
 #else
+static inline uint32_t scan_any3_16(const uint8_t *p, uint8_t a, uint8_t b, uint8_t c) {
+  uint32_t m = 0;
+  for (int i = 0; i < 16; i++) m |= (uint32_t)(p[i] == a || p[i] == b || p[i] == c) << i;
+  return m;
+}
 static inline uint32_t scan_string_stops16(const uint8_t *p) {
   uint32_t m = 0;
   for (int i = 0; i < 16; i++) m |= (uint32_t)(p[i] < 0x20 || p[i] == '"' || p[i] == '\\') << i;

@@ -89,6 +89,8 @@ struct Grok: FilterPlugin {
     var field: Int
     /// nil for a name that is no field reference: the match then counts as none.
     var reference: FieldReference?
+    /// The name of a plain field of the event, which is stored without a look at the reference.
+    var name: Key?
   }
 
   struct Entry: Sendable {
@@ -151,7 +153,7 @@ struct Grok: FilterPlugin {
             return capture.places.map {
               Slot(
                 group: $0.group, type: $0.type, isOverwritten: settings.overwrite.contains(capture.field), field: field,
-                reference: reference)
+                reference: reference, name: reference?.plainName)
             }
           })
       }

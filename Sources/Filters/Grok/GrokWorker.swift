@@ -10,20 +10,22 @@ final class GrokWorker: Filter {
 
   private let plugin: Grok
   private let scratch: MatchScratch
-  /// Fields that this filter has stored into the event at hand.
-  private var isStored: [Bool]
+  /// Whether this filter has stored a field into the event at hand, by the field's number.
+  private let isStored: UnsafeMutablePointer<Bool>
   private var buffer = ByteBuffer()
   private var hasWarned = false
 
   init(_ plugin: Grok) {
     self.plugin = plugin
     scratch = MatchScratch(groups: 64)
-    isStored = Array(repeating: false, count: plugin.fieldCount)
+    isStored = .allocate(capacity: plugin.fieldCount)
   }
+
+  deinit { isStored.deallocate() }
 
   func process(_ batch: FilterBatch) {
     batch.forEach { event in
-      for i in isStored.indices { isStored[i] = false }
+      isStored.update(repeating: false, count: plugin.fieldCount)
       var isMatch = false
       for i in plugin.entries.indices {
         switch tryEntry(i, event) {
@@ -100,40 +102,56 @@ final class GrokWorker: Filter {
   private func store(
     _ entry: Int, _ expression: Int, _ event: Event, _ text: UnsafeRawBufferPointer, isClean: Bool
   ) -> Bool {
-    let slots = plugin.entries[entry].slots[expression]
-    for i in slots.indices {
-      let group = slots[i].group
-      let start = scratch.start(of: group)
-      let bits: ValueBits
-      if start < 0 {
-        if !plugin.keepEmpty { continue }
-        bits = .null
-      } else {
-        let part = UnsafeRawBufferPointer(rebasing: text[start..<max(start, scratch.end(of: group))])
-        switch slots[i].type {
-        case .text:
-          if part.isEmpty, !plugin.keepEmpty { continue }
-          bits = .text(staying: part, isClean: isClean)
-        case .integer: bits = leadingInteger(part, event)
-        case .float: bits = .double(leadingDouble(part))
+    plugin.entries[entry].slots[expression].withUnsafeBufferPointer { slots in
+      // By number, so that the references in the slots are not retained.
+      for i in 0..<slots.count {
+        let group = slots[i].group
+        let start = scratch.start(of: group)
+        let bits: ValueBits
+        if start < 0 {
+          if !plugin.keepEmpty { continue }
+          bits = .null
+        } else {
+          let part = UnsafeRawBufferPointer(rebasing: text[start..<max(start, scratch.end(of: group))])
+          switch slots[i].type {
+          case .text:
+            if part.isEmpty, !plugin.keepEmpty { continue }
+            bits = .text(staying: part, isClean: isClean)
+          case .integer: bits = leadingInteger(part, event)
+          case .float: bits = .double(leadingDouble(part))
+          }
+        }
+        if let name = slots[i].name, !slots[i].isOverwritten, event.setUnlessPresent(name, bits) == nil {
+          isStored[slots[i].field] = true
+          continue
+        }
+        guard let reference = slots[i].reference, put(bits, reference, slots[i], event) else {
+          warn(slots[i])
+          return false
         }
       }
-      guard let reference = slots[i].reference, put(bits, reference, slots[i], event) else {
-        warn(slots[i])
-        return false
-      }
+      return true
     }
-    return true
   }
 
   @inline(__always)
   private func put(_ bits: ValueBits, _ reference: FieldReference, _ slot: Grok.Slot, _ event: Event) -> Bool {
     let wasStored = isStored[slot.field]
-    if !slot.isOverwritten, let present = event.value(reference), !(present.isNull && !wasStored) {
-      return join(bits, to: present, reference, event, wasStored: wasStored)
+    do throws(WriteError) {
+      if !slot.isOverwritten {
+        guard let present = try event.setUnlessPresent(reference, bits) else {
+          isStored[slot.field] = true
+          return true
+        }
+        if !present.isNull || wasStored { return join(bits, to: present, reference, event, wasStored: wasStored) }
+      }
+      isStored[slot.field] = true
+      try event.set(reference, bits)
+      return true
+    } catch {
+      // The event's time takes no text; such a capture is dropped without a word.
+      return error == .notATimestamp
     }
-    isStored[slot.field] = true
-    return write(bits, reference, event)
   }
 
   /// Adds to a field that has a value.

@@ -13,7 +13,22 @@ struct Elasticsearch: OutputPlugin {
     details: """
       Each event is sent until it is indexed or refused for good; a refused one becomes a dead letter with the server's \
       reason. Ids are made from the queue's record ids, so that an event that is sent twice is indexed once.
-      """)
+      """,
+    examples: [
+      Example(
+        "Daily indices, with ids of one's own",
+        config: """
+          hosts: ['http://localhost:9200']
+          index: 'orders-%{+yyyy.MM.dd}'
+          document_id: '%{order}'
+          action: create
+          """,
+        input: #"{"@timestamp": "2026-03-02T07:00:00.000Z", "@version": "1", "order": "A-17"}"#,
+        output: """
+          {"create": {"_index": "orders-2026.03.02", "_id": "A-17"}}
+          {"@timestamp": "2026-03-02T07:00:00.000Z", "@version": "1", "order": "A-17"}
+          """)
+    ])
 
   enum Action: String, OptionEnum { case index, create }
   enum Verification: String, OptionEnum { case full, none }
