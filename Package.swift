@@ -64,13 +64,15 @@ let package = Package(
     // The contracts of inputs, filters and outputs.
     library("PluginKit", ["Events", "Records", "Diagnostics", "Config"]),
     library(
-      "Inputs", ["Net", "Codecs", "PluginKit", "Events", "Records", "Config", "Diagnostics", "CScan", "CSystem"]),
+      "Inputs",
+      ["Net", "Codecs", "PluginKit", "Patterns", "Events", "Records", "Config", "Diagnostics", "CScan", "CSystem"]),
     // The persisted queue and the dead letters: bytes and positions, no plugins.
     library("Queue", ["Codecs", "Records", "Diagnostics", "CSystem"]),
     library(
       "Filters",
       ["PluginKit", "Events", "Config", "Patterns", "Codecs", "Diagnostics", "CMaxMindDB", "CSystem", "CXML2"]),
-    library("Outputs", ["PluginKit", "Events", "Config", "Codecs", "Diagnostics", "CCurl", "CSystem"]),
+    library(
+      "Outputs", ["PluginKit", "Events", "Config", "Codecs", "Diagnostics", "CCurl", "COpenSSL", "CSystem"]),
     // Compiles pipelines and runs them: workers between queue and outputs.
     library(
       "Pipeline",
@@ -104,7 +106,7 @@ let package = Package(
     tests("Net", ["Net", "Diagnostics"]),
     tests(
       "Inputs",
-      ["Inputs", "Pipeline", "PluginKit", "Net", "Codecs", "Records", "Events", "Config", "Diagnostics"]),
+      ["Inputs", "Filters", "Pipeline", "PluginKit", "Net", "Codecs", "Records", "Events", "Config", "Diagnostics"]),
     tests("Queue", ["Queue", "Codecs", "Records", "Diagnostics"]),
     tests(
       "Daemon", ["Daemon", "Queue", "Pipeline", "PluginKit", "Records", "Events", "Config", "Diagnostics"]),

@@ -19,3 +19,7 @@ static inline CURLcode curl_get_off(CURL *h, CURLINFO i, curl_off_t *v) { return
 static inline CURLcode curl_get_pointer(CURL *h, CURLINFO i, void **v) { return curl_easy_getinfo(h, i, v); }
 static inline CURLcode curl_get_text(CURL *h, CURLINFO i, const char **v) { return curl_easy_getinfo(h, i, v); }
 static inline CURLMcode curl_multi_set_long(CURLM *m, CURLMoption o, long v) { return curl_multi_setopt(m, o, v); }
+static inline CURLcode curl_set_tls_context(CURL *h, CURLcode (*f)(CURL *, void *, void *), void *context) {
+  CURLcode code = curl_easy_setopt(h, CURLOPT_SSL_CTX_FUNCTION, f);
+  return code != CURLE_OK ? code : curl_easy_setopt(h, CURLOPT_SSL_CTX_DATA, context);
+}

@@ -6,6 +6,7 @@ internal import Daemon
 internal import Diagnostics
 internal import Events
 internal import Glibc
+internal import Pipeline
 internal import Queue
 internal import Records
 
@@ -373,11 +374,13 @@ private func misused(_ command: String, _ complaint: String) -> Int32 {
 
 private func dryRun(_ settings: LetterReplayArguments, _ request: ReplayRequest) -> Int32 {
   let batch = EventBatch()
+  let decoders = RecordDecoders()
   var out = ByteBuffer()
   var failed: Int32 = 0
   let status = settings.each("dlq replay") { place, view in
     batch.removeAll()
-    let event = view.event(in: batch)
+    decoders.startBatch()
+    let event = view.event(in: batch, decoders)
     if let complaint = request.mending.apply(to: event) {
       writeError("sluice dlq replay: letter \(view.entry.position) of \(place.id): \(complaint)")
       failed = 1

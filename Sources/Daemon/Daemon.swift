@@ -131,7 +131,7 @@ final class Daemon {
       : nil
     let runtime = PipelineRuntime(
       id: compiled.id, steps: compiled.steps, outputs: compiled.outputs, queue: queue, deadLetters: letters,
-      settings: runtimeSettings, overflows: overflows?.queues ?? [])
+      settings: runtimeSettings, filters: compiled.filters, overflows: overflows?.queues ?? [])
     return RunningPipeline(compiled: compiled, runtime: runtime, deadLetters: letters, overflows: overflows)
   }
 

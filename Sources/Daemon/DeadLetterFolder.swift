@@ -4,7 +4,7 @@ internal import Config
 package import Diagnostics
 package import Events
 internal import Patterns
-internal import Pipeline
+package import Pipeline
 internal import PluginKit
 package import Queue
 internal import Records
@@ -42,15 +42,15 @@ package struct LetterView {
   private static let reasonField = FieldReference.known("[@metadata][dead_letter]")
 
   /// The event as it was sent, or as it arrived where it never came so far, with the reason in
-  /// `[@metadata][dead_letter]`. It lives as long as `batch` is not emptied.
-  package func event(in batch: EventBatch) -> Event {
+  /// `[@metadata][dead_letter]`. It lives as long as `batch` is not emptied and `decoders` starts no other.
+  package func event(in batch: EventBatch, _ decoders: RecordDecoders) -> Event {
     let letter = entry.letter
     var found: Event?
     if !letter.sent.isEmpty {
       found = letter.sent.withUnsafeBytes { try? batch.add(json: $0, record: 0, arrivalNs: facts.arrivalNs) }
     } else if letter.descriptor != .none {
       letter.arrived.withUnsafeBytes { payload in
-        RecordDecoder(letter.descriptor).decode(
+        decoders.decoder(letter.descriptor).decode(
           payload, context: letter.context, record: 0, arrivalNs: facts.arrivalNs, into: batch
         ) { found = found ?? $0 }
       }
@@ -115,6 +115,7 @@ package struct LetterSelection {
   /// Letters for which the condition had no answer, and which it therefore left out.
   package private(set) var undecided = 0
   private let batch = EventBatch()
+  private let decoders = RecordDecoders()
   private let scratch = MatchScratch()
 
   package init() {}
@@ -125,8 +126,9 @@ package struct LetterSelection {
     guard positions.isEmpty || positions.contains(view.entry.position) else { return false }
     guard let condition else { return true }
     batch.removeAll()
+    decoders.startBatch()
     do {
-      return try condition.evaluate(view.event(in: batch), scratch)
+      return try condition.evaluate(view.event(in: batch, decoders), scratch)
     } catch {
       undecided += 1
       return false

@@ -11,7 +11,8 @@
 //
 //  A record holds what a dead letter needs as well:
 //
-//      u8 version, 3 bytes 0, u32 part, u32 bytes of the id, of the arrived event, of the action; then these, and the body
+//      u32 version, u32 part, u32 bytes of the id, of the arrived event, of the action and of the event where the body is
+//      something else; then these, and the body
 //
 //  with the descriptor, context and arrival of the record that its event was made of.
 
@@ -274,7 +275,7 @@ private struct ProgressWatch {
 
 /// One record of an overflow queue.
 private enum OverflowRecord {
-  static let headBytes = 20
+  static let headBytes = 24
 
   /// Neighbours of one origin share a batch.
   static func batches(_ events: [EncodedEvent], _ source: any SourceRecords) -> [RecordBatch] {
@@ -299,9 +300,11 @@ private enum OverflowRecord {
         batch.payloads.append(littleEndian: UInt32(clamping: id.count))
         batch.payloads.append(littleEndian: UInt32(clamping: arrived.count))
         batch.payloads.append(littleEndian: UInt32(clamping: event.action.count))
+        batch.payloads.append(littleEndian: UInt32(clamping: event.event.count))
         batch.payloads.append(id.bytes)
         batch.payloads.append(arrived)
         batch.payloads.append(contentsOf: event.action)
+        batch.payloads.append(contentsOf: event.event)
         batch.payloads.append(contentsOf: event.body)
       }
       batch.endRecord()
@@ -314,6 +317,7 @@ private enum OverflowRecord {
     var id: UnsafeRawBufferPointer
     var arrived: UnsafeRawBufferPointer
     var action: UnsafeRawBufferPointer
+    var event: UnsafeRawBufferPointer
     var body: UnsafeRawBufferPointer
   }
 
@@ -331,9 +335,9 @@ private enum OverflowRecord {
       return UnsafeRawBufferPointer(rebasing: rest.prefix(count))
     }
     guard let id = take(number(2)), let arrived = take(number(3)), let action = take(number(4)),
-      let body = take(rest.count)
+      let event = take(number(5)), let body = take(rest.count)
     else { return nil }
-    return Parts(part: number(1), id: id, arrived: arrived, action: action, body: body)
+    return Parts(part: number(1), id: id, arrived: arrived, action: action, event: event, body: body)
   }
 }
 
@@ -346,7 +350,7 @@ private final class OverflowRecords: SourceRecords {
     self.batch = batch
     events = (0..<batch.count).compactMap { i in
       OverflowRecord.read(batch.payload(i)).map {
-        EncodedEvent(record: i, part: $0.part, action: Array($0.action), body: Array($0.body))
+        EncodedEvent(record: i, part: $0.part, action: Array($0.action), body: Array($0.body), event: Array($0.event))
       }
     }
   }

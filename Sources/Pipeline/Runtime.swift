@@ -52,6 +52,8 @@ package final class PipelineRuntime: Sendable {
   package let deadLetters: any DeadLetterSink
   package let settings: RuntimeSettings
   private let overflows: [OutputOverflow]
+  /// The kinds of filters that there are, for decoding that parses.
+  let filters: [String: FilterKind]
 
   package let eventsIn = Counter()
   package let eventsFiltered = Counter()
@@ -69,9 +71,10 @@ package final class PipelineRuntime: Sendable {
 
   package init(
     id: String, steps: [Step], outputs: [OutputStep], queue: any EventQueue, deadLetters: any DeadLetterSink,
-    settings: RuntimeSettings, overflows: [OutputOverflow] = []
+    settings: RuntimeSettings, filters: [String: FilterKind] = [:], overflows: [OutputOverflow] = []
   ) {
     self.overflows = overflows
+    self.filters = filters
     self.id = id
     self.steps = steps
     self.outputs = outputs
@@ -92,6 +95,7 @@ package final class PipelineRuntime: Sendable {
   package func start() throws {
     for step in outputs { try step.output.start() }
     for overflow in overflows { try overflow.start() }
+    timer.open()
     for number in 0..<max(1, settings.workers) {
       threads.update { $0.running += 1 }
       startThread("worker-\(number)") { [self] in
@@ -164,9 +168,11 @@ final class Worker: ConditionFailureHandler {
   private let number: Int
   let batch = EventBatch()
   private(set) var runner: StepRunner!
-  let decoders = RecordDecoders()
+  let decoders: RecordDecoders
   var selection: [Int32] = []
   private var part: [Int32] = []
+  /// How many outputs an event goes to.
+  private var uses: [UInt8] = []
   /// Events that a timer made, by the step behind which they go on.
   private var continued: [String: [Int32]] = [:]
   private var document = ByteBuffer()
@@ -178,6 +184,7 @@ final class Worker: ConditionFailureHandler {
   init(_ runtime: PipelineRuntime, number: Int) {
     self.runtime = runtime
     self.number = number
+    decoders = RecordDecoders(filters: runtime.filters)
     runner = StepRunner(runtime.steps, handler: self)
   }
 
@@ -241,9 +248,9 @@ final class Worker: ConditionFailureHandler {
   }
 
   func deliver(_ delivery: Delivery) {
-    for step in runtime.outputs {
-      let chosen = step.condition.map { choose($0, step) } ?? selection
-      if chosen.isEmpty { continue }
+    let choices = runtime.outputs.map { step in step.condition.map { choose($0, step) } ?? selection }
+    keepShared(choices)
+    for (step, chosen) in zip(runtime.outputs, choices) where !chosen.isEmpty {
       step.statistics.eventsIn.add(chosen.count)
       let start = Instant.now
       chosen.withUnsafeBufferPointer {
@@ -262,6 +269,19 @@ final class Worker: ConditionFailureHandler {
       return
     }
     delivery.seal()
+  }
+
+  /// What goes to several outputs is encoded once.
+  private func keepShared(_ choices: [[Int32]]) {
+    guard choices.count(where: { !$0.isEmpty }) > 1 else { return }
+    uses.removeAll(keepingCapacity: true)
+    uses.append(contentsOf: repeatElement(0, count: batch.count))
+    for chosen in choices {
+      for i in chosen {
+        uses[Int(i)] &+= 1
+        if uses[Int(i)] == 2 { batch[i].keepJSON() }
+      }
+    }
   }
 
   /// The events that an output's condition lets through; one that cannot be decided is lost to this output alone.

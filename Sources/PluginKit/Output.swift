@@ -44,6 +44,8 @@ public struct OutputStatistics: Sendable {
   public var inFlight = 0
   /// A sentence when the output cannot work now (unreachable, refused); nil when all is well.
   public var trouble: String?
+  /// A sentence on what has happened since the start and needs an operator's look, although the output works.
+  public var concern: String?
   /// Further figures, as ready JSON members: `"bulk_requests":{…}`.
   public var extra = ""
   public init() {}
@@ -94,12 +96,15 @@ public struct EncodedEvent: Sendable {
   public var action: [UInt8]
   /// What is sent behind it, without a line feed.
   public var body: [UInt8]
+  /// The event's JSON where `body` is something else; empty where it is the event.
+  public var event: [UInt8]
 
-  public init(record: Int, part: Int = 0, action: [UInt8], body: [UInt8]) {
+  public init(record: Int, part: Int = 0, action: [UInt8], body: [UInt8], event: [UInt8] = []) {
     self.record = record
     self.part = part
     self.action = action
     self.body = body
+    self.event = event
   }
 }
 

@@ -11,20 +11,6 @@ import Testing
 @testable import Outputs
 
 @Suite struct BulkOutputTests {
-  private func started(
-    _ endpoint: String, _ letters: KeptLetters, _ change: (inout Elasticsearch.Settings) -> Void = { _ in }
-  ) throws -> any Output {
-    var settings = Elasticsearch.Settings()
-    settings.hosts = [WebAddress(endpoint)]
-    settings.index = Template("logs-%{+yyyy.MM.dd}")
-    settings.retryInitialInterval = .milliseconds(5)
-    settings.retryMaxInterval = .milliseconds(20)
-    change(&settings)
-    let output = try Elasticsearch.make(settings, context(letters))
-    try output.start()
-    return output
-  }
-
   private let documents = (0..<40).map { "{\"message\":\"event \($0)\"}" }
 
   /// Sends forty documents through the script; all but `buried` are indexed, each once.
@@ -42,6 +28,7 @@ import Testing
     #expect(letters.all.count == buried)
     #expect(endpoint.faults.isEmpty)
     #expect(output.statistics.eventsOut == documents.count - buried && output.statistics.inFlight == 0)
+    #expect(output.statistics.concern == nil)
     output.stop(deadline: .now + .seconds(5))
     return endpoint
   }
@@ -135,8 +122,8 @@ import Testing
   }
 
   @Test func `a cluster that cannot be reached does not hold the stop, and nothing is answered for`() throws {
-    let gone = try BulkEndpoint()
-    gone.stop()
+    let gone = try BulkEndpoint(listens: false, other: nil)
+    defer { gone.stop() }
     let letters = KeptLetters()
     let output = try started(gone.address, letters)
     let isDone = try write(documents, to: output)
@@ -145,5 +132,107 @@ import Testing
     output.stop(deadline: start + .seconds(25))
     #expect(Instant.now - start < .seconds(8))
     #expect(!isDone.withLock { $0 } && letters.all.isEmpty)
+  }
+
+  @Test(arguments: [301, 401, 403, 404, 406])
+  func `a host that refuses every request gets one document at a time until it takes them`(status: Int) throws {
+    let endpoint = try deliver(documents) { number, _ in number < 5 ? .answer(status, "no") : nil }
+    let sizes = endpoint.bulks.map { $0.body.split(separator: "\n").count / 2 }
+    #expect(sizes[0] == 40 && sizes[1...4] == [1, 1, 1, 1] && sizes[5...].reduce(0, +) == 39, "\(sizes)")
+  }
+
+  @Test func `documents that are there at the first attempt are counted apart and told`() throws {
+    let endpoint = try BulkEndpoint()
+    defer { endpoint.stop() }
+    let output = try started(endpoint.address, KeptLetters())
+    for _ in 0..<2 {
+      let isDone = try write(documents, to: output)
+      #expect(waitUntil { isDone.withLock { $0 } })
+    }
+    let figures = output.statistics
+    #expect(figures.eventsOut == 80 && figures.duplicates == 0)
+    #expect(figures.concern?.contains("40 documents") == true)
+    let extra = try PlainJSON("{\(figures.extra)}")
+    #expect(extra["documents"]?["unexpected_conflicts"]?.integer == 40)
+    #expect(extra["documents"]?["successes"]?.integer == 40)
+    #expect(extra["bulk_requests"]?["successes"]?.integer == 2)
+    #expect(extra["bulk_requests"]?["responses"]?["200"]?.integer == 2)
+    #expect(extra["hosts"]?[endpoint.address]?.string == "ready")
+    output.stop(deadline: .now + .seconds(5))
+  }
+
+  @Test func `a cluster that hangs does not hold the stop`() throws {
+    let endpoint = try BulkEndpoint { _, _ in .hang }
+    defer { endpoint.stop() }
+    let output = try started(endpoint.address, KeptLetters())
+    let isDone = try write(documents, to: output)
+    #expect(waitUntil { endpoint.requests > 0 })
+    let start = Instant.now
+    output.stop(deadline: start + .seconds(25))
+    #expect(Instant.now - start < .seconds(8) && !isDone.withLock { $0 })
+  }
+
+  @Test func `a stop waits for a slow cluster that answers`() throws {
+    let endpoint = try BulkEndpoint { _, _ in .late(700) }
+    defer { endpoint.stop() }
+    let output = try started(endpoint.address, KeptLetters()) { $0.concurrentRequests = 1 }
+    var done: [Lock<Bool>] = []
+    for batch in 0..<5 { done.append(try write(documents, batch: batch, to: output)) }
+    output.stop(deadline: .now + .seconds(25))
+    #expect(done.allSatisfy { $0.withLock { $0 } } && endpoint.count == 200)
+  }
+
+  @Test func `a host that is gone is left for another and used again once it answers`() throws {
+    let gone = try BulkEndpoint(listens: false, other: nil)
+    defer { gone.stop() }
+    let other = try BulkEndpoint()
+    defer { other.stop() }
+    let output = try started(gone.address, KeptLetters()) {
+      $0.hosts = [WebAddress(gone.address), WebAddress(other.address)]
+      $0.resurrectDelay = .milliseconds(50)
+    }
+    var isDone = try write(documents, to: output)
+    #expect(waitUntil { isDone.withLock { $0 } })
+    #expect(other.count == 40)
+    gone.listen()
+    #expect(waitUntil { gone.all.contains { $0.method == "HEAD" } })
+    let isUsed = try waitUntil {
+      isDone = try write(documents, batch: Int.random(in: 1...1_000_000), to: output)
+      return waitUntil { isDone.withLock { $0 } } && gone.requests > 0
+    }
+    #expect(isUsed)
+    output.stop(deadline: .now + .seconds(5))
+  }
+
+  @Test func `the cluster's nodes are used, but no master that does nothing else`() throws {
+    let node = try BulkEndpoint()
+    defer { node.stop() }
+    let nodes = """
+      {"nodes":{"a":{"roles":["data","ingest"],"http":{"publish_address":"127.0.0.1:\(node.port)"}},
+      "b":{"roles":["master"],"http":{"publish_address":"127.0.0.1:1"}},"c":{"roles":["data"]}}}
+      """
+    let seed = try BulkEndpoint(other: { $0.target == "/_nodes/http" ? (200, nodes) : nil })
+    defer { seed.stop() }
+    let output = try started(seed.address, KeptLetters()) { $0.sniffing = true }
+    #expect(waitUntil { output.statistics.extra.contains("127.0.0.1:\(node.port)") })
+    let isDone = try write(documents, to: output)
+    #expect(waitUntil { isDone.withLock { $0 } })
+    #expect(node.count == 40 && seed.count == 0)
+    output.stop(deadline: .now + .seconds(5))
+  }
+
+  @Test func `the size that a host refused is remembered`() throws {
+    let endpoint = try BulkEndpoint { _, body in body.utf8.count > 8000 ? .answer(413, "") : nil }
+    defer { endpoint.stop() }
+    let output = try started(endpoint.address, KeptLetters())
+    for batch in 0..<3 {
+      let long = (0..<40).map { "{\"message\":\"event \($0)\",\"text\":\"\(String(repeating: "x", count: 200))\"}" }
+      let isDone = try write(long, batch: batch, to: output)
+      #expect(waitUntil { isDone.withLock { $0 } })
+    }
+    #expect(endpoint.count == 120)
+    // Some 13,000 bytes together: refused once, later halved before they are sent.
+    #expect(endpoint.bulks.filter { $0.body.utf8.count > 8000 }.count == 1)
+    output.stop(deadline: .now + .seconds(5))
   }
 }

@@ -19,13 +19,20 @@ import Testing
     #expect(Decision.decide(itemStatus: status, type: type, reason: reason) == expected)
   }
 
-  @Test func conflictOfAnotherActionIsNoDuplicate() {
-    #expect(Decision.decide(itemStatus: 409, isCreate: false) == .deadLetter)
+  @Test func `what a conflict or an absence means depends on the action`() {
+    #expect(Decision.decide(itemStatus: 409, action: .index) == .deadLetter)
+    #expect(Decision.decide(itemStatus: 409, action: .index, hasVersion: true) == .stale)
+    #expect(Decision.decide(itemStatus: 409, action: .update) == .retryAttempts(5))
+    #expect(Decision.decide(itemStatus: 404, action: .delete) == .done)
+    #expect(Decision.decide(itemStatus: 404, type: "index_not_found_exception", action: .delete) == .deadLetter)
+    #expect(Decision.decide(itemStatus: 404, type: "document_missing_exception", action: .update) == .deadLetter)
   }
 
   @Test(arguments: [
-    (200, "", "", Decision.readItems), (413, "", "", .halve), (0, "", "", .retry), (401, "", "", .retry),
-    (403, "security_exception", "", .retry), (404, "", "", .retry), (429, "", "", .retry), (500, "", "", .retry),
+    (200, "", "", Decision.readItems), (413, "", "", .halve), (0, "", "", .retry), (301, "", "", .setAside),
+    (401, "", "", .setAside), (403, "security_exception", "", .setAside), (404, "", "", .setAside),
+    (405, "", "", .setAside), (406, "", "", .setAside), (408, "", "", .retry), (429, "", "", .retry),
+    (500, "", "", .retry),
     (503, "", "", .retry),
     // The body is at fault.
     (400, "illegal_argument_exception", "Malformed action/metadata line [1]", .halve),
@@ -39,9 +46,9 @@ import Testing
       "[coordinating_operation_bytes=139280, max_coordinating_and_primary_bytes=204800]", .retry
     ),
     // The address, or something in front of the server, is at fault: no document suffers for it.
-    (400, "", "The plain HTTP request was sent to HTTPS port", .retry),
-    (400, "illegal_argument_exception", "request [/_bulk] contains unrecognized parameter: [x]", .retry),
-    (400, "too_long_http_line_exception", "", .retry),
+    (400, "", "The plain HTTP request was sent to HTTPS port", .setAside),
+    (400, "illegal_argument_exception", "request [/_bulk] contains unrecognized parameter: [x]", .setAside),
+    (400, "too_long_http_line_exception", "", .setAside),
   ])
   func request(status: Int, type: String, reason: String, expected: Decision) {
     #expect(Decision.decide(requestStatus: status, type: type, reason: reason) == expected)

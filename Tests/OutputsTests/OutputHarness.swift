@@ -71,3 +71,18 @@ func write(_ documents: [String], batch number: Int = 0, to output: any Output) 
   delivery.seal()
   return isDone
 }
+
+/// An `elasticsearch` output that waits no longer than tests like.
+func started(
+  _ endpoint: String, _ letters: KeptLetters, _ change: (inout Elasticsearch.Settings) -> Void = { _ in }
+) throws -> any Output {
+  var settings = Elasticsearch.Settings()
+  settings.hosts = [WebAddress(endpoint)]
+  settings.index = Template("logs-%{+yyyy.MM.dd}")
+  settings.retryInitialInterval = .milliseconds(5)
+  settings.retryMaxInterval = .milliseconds(20)
+  change(&settings)
+  let output = try Elasticsearch.make(settings, context(letters))
+  try output.start()
+  return output
+}

@@ -20,6 +20,19 @@ public final class BulkEndpoint: Sendable {
     case cut
     /// Documents whose text holds `text` are answered with this status and type; the others are indexed.
     case refuse(status: Int, type: String, text: String)
+    /// Nothing is indexed, and no answer ever comes.
+    case hang
+    /// All is indexed, and the answer comes after so many milliseconds.
+    case late(Int)
+  }
+
+  /// A request as it came.
+  public struct Request: Sendable {
+    public var method: String
+    public var target: String
+    /// Names in lower case.
+    public var headers: [String: String]
+    public var body: String
   }
 
   /// - Parameters:
@@ -33,6 +46,8 @@ public final class BulkEndpoint: Sendable {
     var requests = 0
     /// Requests that no right output sends.
     public var faults: [String] = []
+    var all: [Request] = []
+    var nextID = 0
     var connections: Set<CInt> = []
   }
 
@@ -40,9 +55,25 @@ public final class BulkEndpoint: Sendable {
   private let listener: CInt
   private let state = Lock(State())
   private let script: Script
+  private let takesAll: Bool
+  private let other: @Sendable (Request) -> (Int, String)?
 
-  public init(_ script: @escaping Script = { _, _ in nil }) throws {
+  public convenience init(takesAll: Bool = false, _ script: @escaping Script = { _, _ in nil }) throws {
+    try self.init(takesAll: takesAll, other: nil, script)
+  }
+
+  /// - Parameters:
+  ///   - listens: Else it keeps its port, refuses connections and waits for `listen`.
+  ///   - takesAll: Any action is taken, with an id or without; else all but `create` with an id is a fault.
+  ///   - other: Answers requests that are not bulk requests; 200 and the version where it gives nothing.
+  ///   - script: What goes wrong with bulk requests.
+  public init(
+    takesAll: Bool = false, listens: Bool = true, other: (@Sendable (Request) -> (Int, String)?)?,
+    _ script: @escaping Script = { _, _ in nil }
+  ) throws {
     self.script = script
+    self.takesAll = takesAll
+    self.other = other ?? { _ in nil }
     listener = socket(AF_INET, CInt(SOCK_STREAM.rawValue), 0)
     var address = sockaddr_in()
     address.sin_family = sa_family_t(AF_INET)
@@ -51,15 +82,21 @@ public final class BulkEndpoint: Sendable {
     let fd = listener
     let port: UInt16? = withUnsafeMutablePointer(to: &address) {
       $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        guard bind(fd, $0, length) == 0, listen(fd, 64) == 0, getsockname(fd, $0, &length) == 0 else { return nil }
+        guard bind(fd, $0, length) == 0, getsockname(fd, $0, &length) == 0 else { return nil }
         return $0.withMemoryRebound(to: sockaddr_in.self, capacity: 1) { UInt16(bigEndian: $0.pointee.sin_port) }
       }
     }
     guard let port else { throw SocketFailure(description: "no port for the endpoint") }
     self.port = Int(port)
+    if listens { listen() }
+  }
+
+  /// Takes connections from now on.
+  public func listen() {
+    Glibc.listen(listener, 64)
     TestThread.run { [self] in
       while true {
-        let connection = accept(fd, nil, nil)
+        let connection = accept(listener, nil, nil)
         if connection < 0 { return }
         state.withLock { _ = $0.connections.insert(connection) }
         TestThread.run { [self] in serve(connection) }
@@ -80,6 +117,9 @@ public final class BulkEndpoint: Sendable {
   public var requests: Int { state.withLock { $0.requests } }
   public var conflicts: Int { state.withLock { $0.conflicts } }
   public var faults: [String] { state.withLock { $0.faults } }
+  /// Every request so far, of any kind.
+  public var all: [Request] { state.withLock { $0.all } }
+  public var bulks: [Request] { all.filter { $0.target.contains("_bulk") } }
   public var address: String { "http://127.0.0.1:\(port)" }
 
   private func serve(_ connection: CInt) {
@@ -114,24 +154,47 @@ public final class BulkEndpoint: Sendable {
       }
       let body = Array(buffer[head.upperBound..<head.upperBound + length])
       buffer.removeFirst(head.upperBound + length)
+      let words = lines[0].split(separator: " ").map(String.init)
+      var headers: [String: String] = [:]
+      for line in lines.dropFirst() {
+        guard let colon = line.firstIndex(of: ":") else { continue }
+        headers[line[..<colon].lowercased()] = line[line.index(after: colon)...].trimmingCharacters(in: .whitespaces)
+      }
+      let isPacked = headers["content-encoding"] == "gzip"
+      let request = Request(
+        method: words.first ?? "", target: words.dropFirst().first ?? "", headers: headers,
+        body: isPacked ? "" : String(decoding: body, as: UTF8.self))
+      let isBulk = request.target.contains("/_bulk")
       let number = state.withLock { state in
-        state.requests += 1
+        state.all.append(request)
+        if isBulk { state.requests += 1 }
         return state.requests
       }
-      let fault = script(number, String(decoding: body, as: UTF8.self))
       var status = 200
-      var answer = ""
-      if case .answer(let code, let text) = fault {
-        status = code
-        answer = text
+      var answer = "{\"version\":{\"number\":\"8.14.3\"}}"
+      if !isBulk {
+        if let scripted = other(request) { (status, answer) = scripted }
       } else {
-        answer = take(body, fault)
+        let fault = script(number, request.body)
+        switch fault {
+        case .answer(let code, let text): (status, answer) = (code, text)
+        case .hang:
+          _ = recv(connection, &block, 1, 0)
+          return
+        case .cut:
+          _ = take(body, fault)
+          return
+        case .late(let milliseconds):
+          usleep(UInt32(milliseconds) * 1000)
+          answer = take(body, fault)
+        default: answer = take(body, fault)
+        }
       }
-      if case .cut = fault { return }
+      let location = (300..<400).contains(status) ? "Location: http://127.0.0.1:1/\r\n" : ""
       reply(
         connection,
-        "HTTP/1.1 \(status) Status\r\nContent-Type: application/json\r\nX-elastic-product: Elasticsearch\r\n"
-          + "Content-Length: \(answer.utf8.count)\r\n\r\n\(answer)")
+        "HTTP/1.1 \(status) Status\r\nContent-Type: application/json\r\nX-elastic-product: Elasticsearch\r\n\(location)"
+          + "Content-Length: \(answer.utf8.count)\r\n\r\n\(request.method == "HEAD" ? "" : answer)")
     }
   }
 
@@ -150,29 +213,35 @@ public final class BulkEndpoint: Sendable {
     var hasErrors = false
     state.withLock { state in
       var i = 0
-      while i + 1 < lines.count {
-        let action = try? JSONSerialization.jsonObject(with: Data(lines[i])) as? [String: [String: Any]]
-        guard let target = action?["create"], let id = target["_id"] as? String, let index = target["_index"] as? String
+      while i < lines.count {
+        let parsed = try? JSONSerialization.jsonObject(with: Data(lines[i])) as? [String: [String: Any]]
+        guard let action = parsed?.keys.first, let target = parsed?[action], let index = target["_index"] as? String,
+          takesAll || (action == "create" && target["_id"] is String), action == "delete" || i + 1 < lines.count
         else {
           state.faults.append("no create with an id and an index: " + String(decoding: lines[i], as: UTF8.self))
           return
         }
-        if case .refuse(let status, let type, let text) = fault,
-          String(decoding: lines[i + 1], as: UTF8.self).contains(text)
+        state.nextID += 1
+        let key = index + "/" + ((target["_id"] as? String) ?? "made\(state.nextID)")
+        let source = action == "delete" ? [] : Array(lines[i + 1])
+        if case .refuse(let status, let type, let text) = fault, String(decoding: source, as: UTF8.self).contains(text)
         {
           hasErrors = true
           items.append(
-            "{\"create\":{\"status\":\(status),\"error\":{\"type\":\"\(type)\",\"reason\":\"as scripted\"}}}")
-        } else if state.documents[index + "/" + id] != nil {
+            "{\"\(action)\":{\"status\":\(status),\"error\":{\"type\":\"\(type)\",\"reason\":\"as scripted\"}}}")
+        } else if action == "delete" {
+          let isThere = state.documents.removeValue(forKey: key) != nil
+          items.append("{\"delete\":{\"status\":\(isThere ? 200 : 404)}}")
+        } else if action == "create", state.documents[key] != nil {
           state.conflicts += 1
           hasErrors = true
           items.append(
             "{\"create\":{\"status\":409,\"error\":{\"type\":\"version_conflict_engine_exception\",\"reason\":\"\"}}}")
         } else {
-          state.documents[index + "/" + id] = Kept(index: index, source: Array(lines[i + 1]))
-          items.append("{\"create\":{\"status\":201}}")
+          state.documents[key] = Kept(index: index, source: source)
+          items.append("{\"\(action)\":{\"status\":201}}")
         }
-        i += 2
+        i += action == "delete" ? 1 : 2
       }
     }
     return "{\"errors\":\(hasErrors),\"items\":[\(items.joined(separator: ","))]}"

@@ -194,6 +194,7 @@ private func statistics(_ text: inout JSONText, of pipeline: RunningPipeline) {
       list.member("dead_letters", figures.deadLetters)
       list.member("retries", figures.retries)
       if let trouble = figures.trouble { list.member("trouble", trouble) }
+      if let concern = figures.concern { list.member("concern", concern) }
       list.members(ready: figures.extra)
     }
   }

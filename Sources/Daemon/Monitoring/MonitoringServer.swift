@@ -180,8 +180,10 @@ private final class MonitoringService: HTTPService {
       $0.member("ephemeral_id", processID)
       $0.member("snapshot", false)
       let isTroubled = pipelines.contains { pipeline in
-        pipeline.runtime.outputs.contains { $0.output.statistics.trouble != nil }
-          || pipeline.overflows.map { $0.queues.contains(where: \.isSpilling) || !$0.orphans.isEmpty } ?? false
+        pipeline.runtime.outputs.contains {
+          let figures = $0.output.statistics
+          return figures.trouble != nil || figures.concern != nil
+        } || pipeline.overflows.map { $0.queues.contains(where: \.isSpilling) || !$0.orphans.isEmpty } ?? false
       }
       let isFull = pipelines.contains { DeadLetterStore.isNearlyFull($0.deadLetters.statistics) }
       $0.member("status", isFull ? "red" : isTroubled ? "yellow" : "green")

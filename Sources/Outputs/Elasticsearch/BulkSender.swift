@@ -1,5 +1,9 @@
-//  The sender of the `elasticsearch` output: one thread that keeps several bulk requests under way, reads their answers
-//  and decides what becomes of each document.
+//  The sender of the `elasticsearch` output: one thread that keeps several bulk requests under way, probes hosts that are
+//  set aside, reads answers and decides what becomes of each document.
+//
+//  A request is in one place at a time: `ready` (in order), `waiting` for the end of a pause, or a slot's. It goes to a
+//  ready host; while there is none, nothing is sent but probes. On a stop, what waits is let go at once, and what is under
+//  way too when no answer has come for some seconds: the queue still has it, and no state of the cluster holds up the end.
 
 internal import CCurl
 internal import Codecs
@@ -9,123 +13,131 @@ internal import Events
 internal import PluginKit
 
 /// One connection's handle with its buffers, reused from request to request. The sender's thread alone uses it.
-private final class Slot {
+final class Slot {
+  enum Work {
+    case nothing
+    case bulk(BulkRequest)
+    case health
+    case sniff
+  }
+
+  /// More than this is read of no answer.
   static let longestAnswer = 64 << 20
+  /// More than this is kept of no text in an answer.
+  static let longestText = 1024
   let handle: UnsafeMutableRawPointer
-  var request: BulkRequest?
-  var host = 0
+  var work = Work.nothing
+  var host: Host
+  var began = Instant(ns: 0)
   var answer = ByteBuffer(capacity: 16 << 10)
+  var cutter = AnswerCutter(limit: longestText)
+  var isTooLong = false
   var compressed = ByteBuffer()
 
-  init(_ handle: UnsafeMutableRawPointer) { self.handle = handle }
+  init(_ handle: UnsafeMutableRawPointer, _ host: Host) {
+    self.handle = handle
+    self.host = host
+  }
+
+  func open() {
+    answer.removeAll()
+    answer.shrink(to: 1 << 20)
+    cutter = AnswerCutter(limit: Slot.longestText)
+    isTooLong = false
+    began = .now
+  }
 }
 
 /// A document that is refused for good and waits to be written to the dead letters.
-private struct Letter {
+struct Letter {
   let request: BulkRequest
   let document: BulkRequest.Document
   let reason: DeadLetterReason
 }
 
-private struct Host {
-  let address: String
-  let shown: String
-  var failures = 0
-  var leftOutUntil = Instant(ns: 0)
-}
-
 final class BulkSender: @unchecked Sendable {  // unchecked: all but `wake` is used by the sender's thread alone
-  private let plan: BulkOutput.Plan
-  private let context: OutputContext
-  private let figures: BulkOutput.Figures
-  private let flow: Gate<BulkFlow>
+  let plan: BulkOutput.Plan
+  let context: OutputContext
+  let figures: BulkFigures
+  let flow: Gate<BulkFlow>
   private let multi: UnsafeMutableRawPointer
   private let headers: UnsafeMutablePointer<curl_slist>?
+  private let probeHeaders: UnsafeMutablePointer<curl_slist>?
   private let deflater: Deflater?
   private var slots: [Slot] = []
   private var idle: [Slot] = []
-  private var hosts: [Host]
-  private var nextHost = 0
+  /// For health checks and sniffing.
+  private let prober: Slot
+  var pool: HostPool
+  private var nextSniff = Instant(ns: 0)
   private var ready: [BulkRequest] = []
   private var readyHead = 0
-  private var delayed: [BulkRequest] = []
+  private var waiting = WaitingRequests()
   private var letters: [Letter] = []
   private var lettersWritten = 0
   private var lettersNotBefore = Instant(ns: 0)
-  private var limit: Int
-  private var successes = 0
-  private let reader = EventBatch()
+  var limit: AdaptiveLimit
+  private var lastProgress = Instant(ns: 0)
+  let reader = EventBatch()
 
-  init(
-    _ plan: BulkOutput.Plan, _ context: OutputContext, _ figures: BulkOutput.Figures, _ flow: Gate<BulkFlow>
-  ) throws {
+  init(_ plan: BulkOutput.Plan, _ context: OutputContext, _ figures: BulkFigures, _ flow: Gate<BulkFlow>) throws {
     self.plan = plan
     self.context = context
     self.figures = figures
     self.flow = flow
-    hosts = plan.hosts.map { Host(address: $0.address, shown: $0.shown) }
-    limit = plan.concurrentRequests
+    pool = HostPool(plan.hosts.map { Host(base: $0.base, shown: $0.shown) })
+    limit = AdaptiveLimit(most: plan.concurrentRequests)
     deflater = plan.compressionLevel > 0 ? Deflater(level: plan.compressionLevel) : nil
-    curl_global_init(3)  // SSL and Win32, as CURL_GLOBAL_DEFAULT
-    guard let multi = curl_multi_init() else { throw SystemError(12, call: "curl_multi_init") }
+    guard ClusterConnection.isReady, let multi = curl_multi_init() else {
+      throw SystemError(12, call: "curl_multi_init")
+    }
     self.multi = multi
-    var list = curl_slist_append(nil, "Content-Type: application/x-ndjson")
-    list = curl_slist_append(list, "Expect:")
-    if plan.compressionLevel > 0 { list = curl_slist_append(list, "Content-Encoding: gzip") }
-    if let authorization = plan.authorization { list = curl_slist_append(list, authorization.revealed) }
-    headers = list
-    for _ in 0..<plan.concurrentRequests {
+    var own = [(name: "Content-Type", value: "application/x-ndjson")]
+    if plan.compressionLevel > 0 { own.append(("Content-Encoding", "gzip")) }
+    headers = plan.connection.headerList(own)
+    probeHeaders = plan.connection.headerList([])
+    func slot() throws -> Slot {
       guard let handle = curl_easy_init() else { throw SystemError(12, call: "curl_easy_init") }
-      let slot = Slot(handle)
-      prepare(slot)
-      slots.append(slot)
+      let slot = Slot(handle, Host(base: "", shown: ""))
+      plan.connection.configure(handle)
+      _ = curl_set_write(
+        handle,
+        { bytes, size, count, context in
+          guard let bytes, let context else { return 0 }
+          let slot = Unmanaged<Slot>.fromOpaque(context).takeUnretainedValue()
+          slot.cutter.append(UnsafeRawBufferPointer(start: bytes, count: size * count), to: &slot.answer)
+          slot.isTooLong = slot.answer.count > Slot.longestAnswer
+          return slot.isTooLong ? 0 : size * count
+        }, Unmanaged.passUnretained(slot).toOpaque())
+      return slot
+    }
+    prober = try slot()
+    _ = curl_set_pointer(prober.handle, CURLOPT_HTTPHEADER, probeHeaders)
+    _ = curl_set_long(
+      prober.handle, CURLOPT_TIMEOUT_MS, min(10_000, Int(max(1, plan.connection.timeout.ns / 1_000_000))))
+    for _ in 0..<plan.concurrentRequests {
+      let made = try slot()
+      _ = curl_set_long(made.handle, CURLOPT_POST, 1)
+      _ = curl_set_pointer(made.handle, CURLOPT_HTTPHEADER, headers)
+      slots.append(made)
     }
     idle = slots
+    showHosts()
   }
 
   deinit {
-    for slot in slots { curl_easy_cleanup(slot.handle) }
+    for slot in slots + [prober] { curl_easy_cleanup(slot.handle) }
     curl_multi_cleanup(multi)
     curl_slist_free_all(headers)
-  }
-
-  private func prepare(_ slot: Slot) {
-    let handle = slot.handle
-    _ = curl_set_long(handle, CURLOPT_NOSIGNAL, 1)
-    // A name that is still being resolved does not hold up the end.
-    _ = curl_set_long(handle, CURLOPT_QUICK_EXIT, 1)
-    // The environment's proxies are for other programs.
-    _ = curl_set_text(handle, CURLOPT_PROXY, "")
-    _ = curl_set_long(handle, CURLOPT_POST, 1)
-    _ = curl_set_pointer(handle, CURLOPT_HTTPHEADER, headers)
-    let timeout = Int(max(1, plan.timeout.ns / 1_000_000))
-    _ = curl_set_long(handle, CURLOPT_TIMEOUT_MS, timeout)
-    _ = curl_set_long(handle, CURLOPT_CONNECTTIMEOUT_MS, min(timeout, 10_000))
-    _ = curl_set_text(handle, CURLOPT_PROTOCOLS_STR, "http,https")
-    _ = curl_set_text(handle, CURLOPT_USERAGENT, "sluice")
-    if let user = plan.user {
-      _ = curl_set_text(handle, CURLOPT_USERNAME, user)
-      _ = curl_set_text(handle, CURLOPT_PASSWORD, plan.password?.revealed ?? "")
-    }
-    if let file = plan.authorities { _ = curl_set_text(handle, CURLOPT_CAINFO, file) }
-    _ = curl_set_long(handle, CURLOPT_SSL_VERIFYPEER, plan.verifies ? 1 : 0)
-    _ = curl_set_long(handle, CURLOPT_SSL_VERIFYHOST, plan.verifies ? 2 : 0)
-    _ = curl_set_write(
-      handle,
-      { bytes, size, count, context in
-        guard let bytes, let context else { return 0 }
-        let slot = Unmanaged<Slot>.fromOpaque(context).takeUnretainedValue()
-        guard slot.answer.count + size * count <= Slot.longestAnswer else { return 0 }
-        slot.answer.append(UnsafeRawPointer(bytes), size * count)
-        return size * count
-      }, Unmanaged.passUnretained(slot).toOpaque())
+    curl_slist_free_all(probeHeaders)
   }
 
   /// Makes the thread look for new requests; any thread may call it.
   func wake() { curl_multi_wakeup(multi) }
 
-  /// The thread's loop; returns when all is done after `stop`, or at its deadline.
+  /// The thread's loop; returns when all is done after `stop`, or when nothing more can be hoped for.
   func run() {
+    var stopped: Instant?
     while true {
       let (isStopping, deadline) = flow.withLock { state in
         ready.append(contentsOf: state.arrivals)
@@ -135,23 +147,35 @@ final class BulkSender: @unchecked Sendable {  // unchecked: all but `wake` is u
       let now = Instant.now
       writeLetters(now)
       if !isStopping { spillWaiting() }
-      // What waits for a server that is down or refuses stays in the queue: waiting longer would not help the stop.
-      if isStopping { letGo(now) }
+      var end = deadline
+      if isStopping {
+        if stopped == nil {
+          stopped = now
+          lastProgress = now
+        }
+        letGo()
+        end = min(deadline, lastProgress + patience)
+      }
       let isEmpty = readyHead == ready.count && letters.isEmpty && idle.count == slots.count
-      if isStopping, isEmpty || now >= deadline { break }
+      if isStopping, isEmpty || now >= end { break }
       startRequests(now)
+      if !isStopping { startProbe(now) }
       var running: CInt = 0
       curl_multi_perform(multi, &running)
       readAnswers()
       writeLetters(.now)
       let hasNews = flow.withLock { !$0.arrivals.isEmpty }
-      if !hasNews { curl_multi_poll(multi, nil, 0, pause(isStopping, deadline), nil) }
+      if !hasNews { curl_multi_poll(multi, nil, 0, pause(isStopping ? end : nil), nil) }
     }
     // What is left stays unanswered: the queue still has it.
-    for slot in slots where slot.request != nil { curl_multi_remove_handle(multi, slot.handle) }
-    for slot in slots { slot.request = nil }
+    for slot in slots {
+      guard case .bulk = slot.work else { continue }
+      curl_multi_remove_handle(multi, slot.handle)
+      slot.work = .nothing
+    }
+    curl_multi_remove_handle(multi, prober.handle)
     ready.removeAll()
-    delayed.removeAll()
+    waiting.removeAll()
     letters.removeAll()
     let dropped = flow.update { state in
       state.hasEnded = true
@@ -161,12 +185,15 @@ final class BulkSender: @unchecked Sendable {  // unchecked: all but `wake` is u
     _ = dropped  // freed outside of the lock, which their end takes
   }
 
+  /// How long a stop waits for the next answer: well beyond what answers take, so that a slow cluster is waited for and
+  /// one that hangs is not.
+  private var patience: Duration { max(.seconds(2), limit.latency * 8) }
+
   /// Moves what waits for the server to the overflow queue, so that its range of the queue is released.
   private func spillWaiting() {
     guard let overflow = flow.withLock({ $0.overflow }), overflow.isSpilling else { return }
-    let moved = (delayed + ready[readyHead...]).filter(\.canSpill)
+    let moved = waiting.take(where: \.canSpill) + ready[readyHead...].filter(\.canSpill)
     if moved.isEmpty { return }
-    delayed.removeAll(where: \.canSpill)
     ready = ready[readyHead...].filter { !$0.canSpill }
     readyHead = 0
     for request in moved {
@@ -176,55 +203,51 @@ final class BulkSender: @unchecked Sendable {  // unchecked: all but `wake` is u
     }
   }
 
-  private func letGo(_ now: Instant) {
-    delayed.removeAll()
-    guard !hosts.contains(where: { $0.leftOutUntil <= now }) else { return }
+  /// What waits for a server that is down or refuses stays in the queue: waiting longer would not help a stop.
+  private func letGo() {
+    waiting.removeAll()
+    guard !pool.hasReady else { return }
     ready.removeAll()
     readyHead = 0
   }
 
   /// Milliseconds until something is due.
-  private func pause(_ isStopping: Bool, _ deadline: Instant) -> CInt {
+  private func pause(_ end: Instant?) -> CInt {
     let now = Instant.now
-    if !idle.isEmpty, readyHead < ready.count, slots.count - idle.count < limit,
-      hosts.contains(where: { $0.leftOutUntil <= now })
-    {
-      return 0
-    }
+    let hasWork = readyHead < ready.count
+    if hasWork, !idle.isEmpty, slots.count - idle.count < limit.value, pool.hasReady { return 0 }
     var due = now + .seconds(1)
-    for request in delayed { due = min(due, request.notBefore) }
-    if readyHead < ready.count { for host in hosts where host.leftOutUntil > now { due = min(due, host.leftOutUntil) } }
-    if isStopping { due = min(due, deadline) }
+    if let next = waiting.nextDue { due = min(due, next) }
+    if let next = pool.nextDue { due = min(due, next) }
+    if plan.sniffPath != nil { due = min(due, nextSniff) }
+    if let end { due = min(due, end) }
     return CInt(max(1, (due - now).ns / 1_000_000 + 1))
   }
 
   private func startRequests(_ now: Instant) {
-    delayed.removeAll { request in
-      guard request.notBefore <= now else { return false }
-      ready.append(request)
-      return true
-    }
-    while readyHead < ready.count, slots.count - idle.count < limit, let host = chooseHost(now),
-      let slot = idle.popLast()
-    {
+    while let request = waiting.popDue(now) { ready.append(request) }
+    while readyHead < ready.count, slots.count - idle.count < limit.value, !idle.isEmpty, let host = pool.choose(now) {
       let request = ready[readyHead]
-      readyHead += 1
-      slot.request = request
-      slot.host = host
-      slot.answer.removeAll()
-      slot.answer.shrink(to: 1 << 20)
-      var body = request.body.bytes
-      if let deflater {
-        slot.compressed.removeAll()
-        deflater.gzip(body, into: &slot.compressed)
-        body = slot.compressed.bytes
+      let n = request.documents.count
+      if n > 1, host.state == .refusing {
+        // One document finds out whether the host takes them again.
+        guard let least = (0..<n).min(by: { request.documents[$0].size < request.documents[$1].size }) else { return }
+        ready[readyHead] = request.copy(of: [request.documents[least]])
+        var others = request.documents
+        others.remove(at: least)
+        ready.insert(request.copy(of: others), at: readyHead + 1)
+        continue
       }
-      _ = curl_set_text(slot.handle, CURLOPT_URL, hosts[host].address)
-      _ = curl_set_off(slot.handle, CURLOPT_POSTFIELDSIZE_LARGE, curl_off_t(body.count))
-      _ = curl_set_pointer(slot.handle, CURLOPT_POSTFIELDS, body.baseAddress)
-      figures.requests.add()
-      figures.bytes.add(body.count)
-      curl_multi_add_handle(multi, slot.handle)
+      readyHead += 1
+      if n > 1, request.body.count > host.limit(now) {
+        figures.splits.add()
+        ready.append(request.copy(of: request.documents[..<(n / 2)]))
+        ready.append(request.copy(of: request.documents[(n / 2)...]))
+        continue
+      }
+      guard let slot = idle.popLast() else { return }
+      host.isProbing = host.state == .refusing
+      start(request, to: host, slot)
     }
     if readyHead == ready.count {
       ready.removeAll(keepingCapacity: true)
@@ -235,85 +258,171 @@ final class BulkSender: @unchecked Sendable {  // unchecked: all but `wake` is u
     }
   }
 
-  private func chooseHost(_ now: Instant) -> Int? {
-    for step in 0..<hosts.count {
-      let host = (nextHost + step) % hosts.count
-      if hosts[host].leftOutUntil <= now {
-        nextHost = (host + 1) % hosts.count
-        return host
-      }
+  private func start(_ request: BulkRequest, to host: Host, _ slot: Slot) {
+    slot.work = .bulk(request)
+    slot.host = host
+    slot.open()
+    host.underWay += 1
+    var body = request.body.bytes
+    figures.plainBytes.add(body.count)
+    if let deflater {
+      slot.compressed.removeAll()
+      deflater.gzip(body, into: &slot.compressed)
+      body = slot.compressed.bytes
     }
-    return nil
+    _ = curl_set_text(slot.handle, CURLOPT_URL, host.base + plan.bulkPath)
+    _ = curl_set_off(slot.handle, CURLOPT_POSTFIELDSIZE_LARGE, curl_off_t(body.count))
+    _ = curl_set_pointer(slot.handle, CURLOPT_POSTFIELDS, body.baseAddress)
+    figures.requests.add()
+    figures.bytes.add(body.count)
+    figures.requestsInFlight.add(1)
+    figures.requestLimit.set(limit.value)
+    curl_multi_add_handle(multi, slot.handle)
+  }
+
+  /// Starts a health check or asks for the cluster's nodes, one at a time.
+  private func startProbe(_ now: Instant) {
+    guard case .nothing = prober.work else { return }
+    if let host = pool.unreachableDue(now) {
+      prober.work = .health
+      host.isProbing = true
+      prober.host = host
+      _ = curl_set_long(prober.handle, CURLOPT_NOBODY, 1)
+      _ = curl_set_text(prober.handle, CURLOPT_URL, host.base + plan.healthPath)
+    } else if let path = plan.sniffPath, now >= nextSniff, let host = pool.choose(now), host.state == .ready {
+      nextSniff = now + plan.sniffPause
+      prober.work = .sniff
+      prober.host = host
+      _ = curl_set_long(prober.handle, CURLOPT_HTTPGET, 1)
+      _ = curl_set_text(prober.handle, CURLOPT_URL, host.base + path)
+    } else {
+      return
+    }
+    prober.open()
+    curl_multi_add_handle(multi, prober.handle)
   }
 
   private func readAnswers() {
     var left: CInt = 0
     while let message = curl_multi_info_read(multi, &left) {
-      guard message.pointee.msg == CURLMSG_DONE, let handle = message.pointee.easy_handle,
-        let slot = slots.first(where: { $0.handle == handle })
-      else { continue }
+      guard message.pointee.msg == CURLMSG_DONE, let handle = message.pointee.easy_handle else { continue }
       let code = message.pointee.data.result
       var status = 0
       if code == CURLE_OK { _ = curl_get_long(handle, CURLINFO_RESPONSE_CODE, &status) }
       curl_multi_remove_handle(multi, handle)
+      let failure = code == CURLE_OK ? nil : String(cString: curl_easy_strerror(code))
+      if handle == prober.handle {
+        readProbe(status, failure)
+        continue
+      }
+      guard let slot = slots.first(where: { $0.handle == handle }) else { continue }
       idle.append(slot)
-      guard let request = slot.request else { continue }
-      slot.request = nil
-      settle(request, slot, status, code == CURLE_OK ? nil : String(cString: curl_easy_strerror(code)))
+      guard case .bulk(let request) = slot.work else { continue }
+      slot.work = .nothing
+      slot.host.underWay -= 1
+      lastProgress = .now
+      figures.requestsInFlight.add(-1)
+      var retryAfter: curl_off_t = 0
+      if status == 429 || status == 503 { _ = curl_get_off(handle, CURLINFO_RETRY_AFTER, &retryAfter) }
+      settle(
+        request, slot, status, failure, isTimeout: code == CURLE_OPERATION_TIMEDOUT,
+        retryAfter: .seconds(min(300, max(0, retryAfter))))
     }
   }
 
-  private func settle(_ request: BulkRequest, _ slot: Slot, _ status: Int, _ failure: String?) {
-    if status == 0 {
-      fail(host: slot.host, "es.unreachable", failure ?? "no answer")
-      let pause = Self.pause(.milliseconds(250), .seconds(5), request.connectionFailures)
-      request.connectionFailures += 1
-      sendAgain(request, after: pause)
-      return
+  private func readProbe(_ status: Int, _ failure: String?) {
+    let work = prober.work
+    let host = prober.host
+    prober.work = .nothing
+    switch work {
+    case .health:
+      // Whoever answers can be spoken to; what it thinks of a body is that body's matter. Only a gateway whose server is
+      // away says nothing of the server.
+      if status > 0, !(502...504).contains(status) {
+        host.state = .ready
+        host.isProbing = false
+        Log.info(
+          "es.reachable", "Elasticsearch can be reached again.",
+          ["output": .text(context.stepID), "host": .text(host.shown)])
+      } else {
+        host.setAside(.unreachable, .now, first: .seconds(1), longest: plan.resurrectPause)
+        report(
+          "es.unreachable", "cannot be reached: \(failure ?? "its gateway answers \(status)")", host,
+          countsFailure: false)
+      }
+      showHosts()
+    case .sniff:
+      guard status == 200 else {
+        Log.warn(
+          "es.no-nodes", "The cluster does not tell its nodes.",
+          [
+            "output": .text(context.stepID), "host": .text(host.shown), "status": .text(String(status)),
+            "reason": Log.foreign(failure ?? ""),
+          ])
+        return
+      }
+      if pool.replace(with: HostPool.sniffed(prober.answer.bytes, like: host.base)) {
+        showHosts()
+        Log.info(
+          "es.nodes", "The cluster's nodes are used.",
+          [
+            "output": .text(context.stepID),
+            "hosts": .text(pool.hosts.map(\.shown).joined(separator: " ")),
+          ])
+      }
+    default: break
     }
-    hosts[slot.host].failures = 0
-    request.connectionFailures = 0
-    if Decision.isOverload(status) { limit = max(1, limit / 2) }
-    let error = errorOf(slot.answer.bytes, status)
-    switch Decision.decide(requestStatus: status, type: error.type, reason: error.reason) {
-    case .readItems: readItems(request, slot)
-    case .halve: halve(request, status, slot.answer.bytes)
-    default:
-      report("es.refused", "answers \(status): \(Self.excerpt(slot.answer.bytes))", slot.host)
-      sendAgain(request, after: refusalPause(request))
+  }
+
+  /// Puts the hosts' states where the monitoring API reads them.
+  func showHosts() {
+    var out = ByteBuffer()
+    out.append(123)
+    for (i, host) in pool.hosts.enumerated() {
+      if i > 0 { out.append(44) }
+      out.append(quoted: host.shown)
+      out.append(58)
+      out.append(quoted: host.state.rawValue)
     }
+    out.append(125)
+    let text = out.string()
+    figures.hosts.withLock { $0 = text }
   }
 
-  /// What the answer to a whole request names as its error; empty where it is not the server's JSON.
-  private func errorOf(_ answer: UnsafeRawBufferPointer, _ status: Int) -> (type: String, reason: String) {
-    guard !(200..<300).contains(status) else { return ("", "") }
-    reader.removeAll()
-    let error = (try? reader.add(arrivalNs: 0).parseJSON(answer))?["error"]
-    return (error?["type"]?.string ?? "", error?["reason"]?.string ?? "")
-  }
-
-  private func fail(host: Int, _ code: String, _ reason: String) {
-    hosts[host].failures += 1
-    hosts[host].leftOutUntil = .now + .seconds(min(5, hosts[host].failures))
-    report(code, "cannot be reached: \(reason)", host)
-  }
-
-  private func report(_ code: String, _ what: String, _ host: Int) {
-    figures.failures.add()
-    let shown = hosts[host].shown
-    figures.trouble.withLock { $0 = "\(shown) \(what)" }
+  func report(_ code: String, _ what: String, _ host: Host, countsFailure: Bool = true) {
+    if countsFailure { figures.failures.add() }
+    figures.trouble.withLock { $0 = "\(host.shown) \(what)" }
     Log.warn(
       code, "Elasticsearch does not take events; they wait.",
-      ["output": .text(context.stepID), "host": .text(shown), "reason": Log.foreign(what)])
+      ["output": .text(context.stepID), "host": .text(host.shown), "reason": Log.foreign(what)])
   }
 
-  private func sendAgain(_ request: BulkRequest, after pause: Duration) {
+  func sendAgain(_ request: BulkRequest, after pause: Duration) {
     figures.retries.add(request.documents.count)
     request.notBefore = .now + pause
-    delayed.append(request)
+    waiting.add(request)
   }
 
-  private func refusalPause(_ request: BulkRequest) -> Duration {
+  /// Sends it before all others, as soon as a host takes it.
+  func sendNext(_ request: BulkRequest) {
+    figures.retries.add(request.documents.count)
+    if readyHead > 0 {
+      readyHead -= 1
+      ready[readyHead] = request
+    } else {
+      ready.insert(request, at: 0)
+    }
+  }
+
+  func sendHalves(_ request: BulkRequest) {
+    let n = request.documents.count
+    figures.splits.add()
+    figures.retries.add(n)
+    ready.append(request.copy(of: request.documents[..<(n / 2)]))
+    ready.append(request.copy(of: request.documents[(n / 2)...]))
+  }
+
+  func refusalPause(_ request: BulkRequest) -> Duration {
     defer { request.refusals += 1 }
     return Self.pause(plan.firstPause, plan.longestPause, request.refusals)
   }
@@ -324,100 +433,14 @@ final class BulkSender: @unchecked Sendable {  // unchecked: all but `wake` is u
     return .nanoseconds(Int64(plain * Double.random(in: 0.9...1.1)))
   }
 
-  private func halve(_ request: BulkRequest, _ status: Int, _ answer: UnsafeRawBufferPointer) {
-    let n = request.documents.count
-    guard n > 1 else {
-      bury(request, request.documents[0], status, "request", Self.excerpt(answer))
-      return
-    }
-    figures.retries.add(n)
-    ready.append(request.copy(of: request.documents[..<(n / 2)]))
-    ready.append(request.copy(of: request.documents[(n / 2)...]))
-  }
-
-  private func readItems(_ request: BulkRequest, _ slot: Slot) {
-    reader.removeAll()
-    let event = reader.add(arrivalNs: 0)
-    guard let answer = try? event.parseJSON(slot.answer.bytes), answer.isMap, let items = answer["items"], items.isList,
-      items.count == request.documents.count
-    else {
-      report("es.refused", "answers with something that is no bulk answer", slot.host)
-      sendAgain(request, after: refusalPause(request))
-      return
-    }
-    let now = Instant.now
-    var done = 0
-    var duplicates = 0
-    var again: [BulkRequest.Document] = []
-    var isOverload = false
-    var item = items.first
-    var example = ""
-    for var document in request.documents {
-      let action = item?.first
-      item = item?.next
-      let status = Int(action?["status"]?.integer ?? 0)
-      let error = action?["error"]
-      let type = error?["type"]?.string ?? "unknown"
-      let reason = error?["reason"]?.string ?? error?.string ?? ""
-      if status == 0 {  // an answer that tells nothing of the document
-        document.attempts += 1
-        again.append(document)
-        continue
-      }
-      let decision = Decision.decide(itemStatus: status, type: type, reason: reason, isCreate: plan.isCreate)
-      document.attempts += 1
-      let forbiddenSince = document.forbiddenSince ?? now
-      document.forbiddenSince = nil
-      var isAgain = false
-      switch decision {
-      case .done: done += 1
-      case .duplicate: duplicates += 1
-      case .retry: isAgain = true
-      case .retryAttempts(let most):
-        document.serverErrors += 1
-        isAgain = document.serverErrors < most
-      case .retryFor(let time):
-        document.forbiddenSince = forbiddenSince
-        isAgain = now - forbiddenSince < time
-      default: break
-      }
-      isOverload = isOverload || Decision.isOverload(status)
-      if isAgain {
-        again.append(document)
-        example = "answers \(status) for documents: \(type)"
-      } else if decision != .done, decision != .duplicate {
-        bury(request, document, status, type, Self.excerpt(text: reason))
-      }
-    }
-    if isOverload { limit = max(1, limit / 2) } else { grow() }
-    figures.eventsOut.add(done + duplicates)
-    figures.duplicates.add(duplicates)
-    figures.inFlight.add(-(done + duplicates))
-    if again.isEmpty {
-      figures.trouble.withLock { $0 = nil }
-    } else {
-      report("es.refused", example.isEmpty ? "gives no status for documents" : example, slot.host)
-      let rest = request.copy(of: again)
-      sendAgain(rest, after: refusalPause(rest))
-    }
-    if done + duplicates > 0 { request.delivery.finish(done + duplicates) }
-  }
-
-  private func grow() {
-    successes += 1
-    guard successes >= limit else { return }
-    successes = 0
-    limit = min(limit + 1, plan.concurrentRequests)
-  }
-
-  private func bury(
+  func bury(
     _ request: BulkRequest, _ document: BulkRequest.Document, _ status: Int, _ type: String, _ message: String
   ) {
     let target = request.target(document)
     var reason = DeadLetterReason(
       stage: context.stepID, status: status, type: type, message: message, index: target.index,
       attempts: max(1, document.attempts), documentID: target.id, part: document.part)
-    reason.action = Array(request.action(document))
+    if document.action == .create || document.action == .index { reason.action = Array(request.action(document)) }
     letters.append(Letter(request: request, document: document, reason: reason))
   }
 
@@ -447,11 +470,15 @@ final class BulkSender: @unchecked Sendable {  // unchecked: all but `wake` is u
     for letter in answered { letter.request.delivery.finish(1) }
   }
 
-  private static func excerpt(_ bytes: UnsafeRawBufferPointer) -> String {
+  static func excerpt(_ bytes: UnsafeRawBufferPointer) -> String {
     String(decoding: bytes.prefix(Log.reasonLimitBytes), as: UTF8.self)
   }
-  private static func excerpt(text: String) -> String {
+  static func excerpt(text: String) -> String {
     var text = text
     return text.withUTF8 { excerpt(UnsafeRawBufferPointer($0)) }
   }
+}
+
+extension BulkRequest.Document {
+  var size: Int { end - start }
 }

@@ -7,7 +7,7 @@ internal import PluginKit
 
 extension BulkOutput {
   /// Outputs to the same servers lag together, whatever their options.
-  var destination: String { plan.hosts.map(\.address).sorted().joined(separator: " ") }
+  var destination: String { plan.hosts.map(\.base).sorted().joined(separator: " ") }
 
   func spill(to overflow: any Overflow) { flow.update { $0.overflow = overflow } }
 
@@ -22,17 +22,39 @@ extension BulkOutput {
         queue(request)
         request = BulkRequest(delivery, flow, capacity: 64 << 10)
       }
-      let start = request.body.count
-      request.body.append(contentsOf: event.action)
-      request.body.append(10)
-      let documentStart = request.body.count
-      request.body.append(contentsOf: event.body)
-      request.body.append(10)
-      request.documents.append(
-        BulkRequest.Document(
-          start: start, documentStart: documentStart, end: request.body.count, record: event.record, part: event.part))
+      append(event, to: request)
     }
     queue(request)
+  }
+
+  private func append(_ event: EncodedEvent, to request: BulkRequest) {
+    let start = request.body.count
+    request.body.append(contentsOf: event.action)
+    request.body.append(10)
+    let bodyStart = request.body.count
+    let isDeletion = event.body.isEmpty
+    if !isDeletion {
+      request.body.append(contentsOf: event.body)
+      request.body.append(10)
+    }
+    var document = BulkRequest.Document(
+      action: Self.kind(event.action), start: start, end: request.body.count, eventStart: bodyStart,
+      eventEnd: bodyStart + event.body.count, record: event.record, part: event.part)
+    if isDeletion {
+      document.eventStart = request.unsent.count
+      request.unsent.append(contentsOf: event.event)
+      document.eventEnd = request.unsent.count
+    } else if !event.event.isEmpty, let place = event.body.firstRange(of: event.event) {
+      document.eventStart = bodyStart + place.lowerBound
+      document.eventEnd = bodyStart + place.upperBound
+    }
+    request.documents.append(document)
+  }
+
+  /// The action that a line names: `{"create":…`.
+  private static func kind(_ line: [UInt8]) -> BulkAction {
+    let name = line.dropFirst(2).prefix { $0 != UInt8(ascii: "\"") }
+    return BulkAction(rawValue: String(decoding: name, as: UTF8.self)) ?? .create
   }
 
   /// Puts the request into the overflow queue where that is decided; waits for the decision and the disk.
@@ -63,14 +85,15 @@ extension BulkOutput {
 
   /// Hands the request's documents to the overflow queue and answers for them once they are on disk.
   static func spill(
-    _ request: BulkRequest, to overflow: any Overflow, _ figures: Figures,
+    _ request: BulkRequest, to overflow: any Overflow, _ figures: BulkFigures,
     completion: @escaping @Sendable (Bool) -> Void
   ) {
     let n = request.documents.count
     let events = request.documents.map { document in
-      EncodedEvent(
+      let isWhole = document.action == .create || document.action == .index
+      return EncodedEvent(
         record: document.record, part: document.part, action: Array(request.action(document)),
-        body: Array(request.json(document)))
+        body: Array(request.line(document)), event: isWhole ? [] : Array(request.json(document)))
     }
     // They are counted again when they come back.
     figures.eventsIn.add(-n)

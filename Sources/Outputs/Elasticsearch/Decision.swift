@@ -2,10 +2,12 @@
 
 /// What follows from a status.
 enum Decision: Equatable, Sendable {
-  /// The document is indexed.
+  /// The document is indexed, or its deletion is done.
   case done
   /// A document with this id is there already, from an earlier attempt.
   case duplicate
+  /// A newer version is there, as the external version asks.
+  case stale
   /// Sent again after a pause, as often as it takes.
   case retry
   /// Sent again up to so many such answers, then a dead letter.
@@ -18,14 +20,22 @@ enum Decision: Equatable, Sendable {
   case readItems
   /// One of the documents spoils the request, or it is too large: it is sent in halves.
   case halve
+  /// The host is at fault (credentials, address, a redirection): it gets no bodies until a small request succeeds.
+  case setAside
 
   /// Decides about one document.
   ///
-  /// - Parameter isCreate: Whether the action was `create`, whose conflict means that the document is there already.
-  static func decide(itemStatus: Int, type: String = "", reason: String = "", isCreate: Bool = true) -> Decision {
+  /// - Parameter hasVersion: It was sent with an external version.
+  static func decide(
+    itemStatus: Int, type: String = "", reason: String = "", action: BulkAction = .create, hasVersion: Bool = false
+  ) -> Decision {
     switch itemStatus {
     case 200, 201: .done
-    case 409 where isCreate: .duplicate
+    case 404 where action == .delete && type.isEmpty: .done
+    case 409 where action == .create: .duplicate
+    case 409 where hasVersion: .stale
+    // Somebody else changes the document at the same time.
+    case 409 where action == .update: .retryAttempts(5)
     case 429, 503: .retry
     case 400 where type == "validation_exception" && reason.contains("shards open"): .retry
     case 500, 502, 504: .retryAttempts(5)
@@ -47,6 +57,7 @@ enum Decision: Equatable, Sendable {
     case 400 where isAboutBody(type, reason): .halve
     case 500 where type.hasPrefix("x_content_") || type.hasPrefix("json_"): .halve
     case 429 where canNeverFit(reason): .halve
+    case 300..<408, 409..<429, 430..<500: .setAside
     default: .retry
     }
   }
@@ -58,10 +69,12 @@ enum Decision: Equatable, Sendable {
 
   /// Whether a server with nothing else to do would refuse the request too: it names its size and the limit.
   private static func canNeverFit(_ reason: String) -> Bool {
-    guard let size = figure("coordinating_operation_bytes=", reason),
+    if let size = figure("coordinating_operation_bytes=", reason),
       let limit = figure("max_coordinating_and_primary_bytes=", reason)
-    else { return false }
-    return size > limit
+    {
+      return size > limit
+    }
+    return false
   }
 
   private static func figure(_ name: String, _ text: String) -> Int? {
