@@ -128,17 +128,19 @@ package final class OutputOverflow: Overflow {
       return begin(now) ? .spill : .wait
     }
     if hasRoom, ownGoesOn, isTakenUp {
-      let isNews = state.update { state in
-        defer { state.isSpilling = false }
-        return state.isSpilling
-      }
-      if isNews {
-        Log.info(
-          "overflow.ends", "An output takes events again; its overflow queue is sent.", ["output": .text(step.id)])
-      }
+      end()
       return .send
     }
     return othersGoOn ? .spill : .wait
+  }
+
+  private func end() {
+    let isNews = state.update { state in
+      defer { state.isSpilling = false }
+      return state.isSpilling
+    }
+    guard isNews else { return }
+    Log.info("overflow.ends", "An output takes events again; its overflow queue is sent.", ["output": .text(step.id)])
   }
 
   /// Whether the output has been given all that was spilled.
@@ -227,7 +229,11 @@ package final class OutputOverflow: Overflow {
       guard
         let batch = queue.read(
           maxRecords: 1000, maxBytes: Self.batchBytes, until: Instant.now + .milliseconds(200), gather: .zero)
-      else { continue }
+      else {
+        // An idle pipeline shows that all is well again.
+        if isSpilling, queue.isDrained, isTakenUp { end() }
+        continue
+      }
       let source = OverflowRecords(batch)
       if source.events.count < batch.count {
         Log.error(
