@@ -28,6 +28,7 @@ package final class OutputOverflow: Overflow {
   private struct State {
     var queue: DiskQueue?
     var isSpilling = false
+    var beganAt = Instant(ns: 0)
     var isClosed = false
     /// Batches that the output has and has not answered.
     var inFlight = 0
@@ -168,6 +169,7 @@ package final class OutputOverflow: Overflow {
     }
     let isNews = state.update { state in
       defer { state.isSpilling = true }
+      if !state.isSpilling { state.beganAt = now }
       return !state.isSpilling
     }
     if isNews {
@@ -230,8 +232,9 @@ package final class OutputOverflow: Overflow {
         let batch = queue.read(
           maxRecords: 1000, maxBytes: Self.batchBytes, until: Instant.now + .milliseconds(200), gather: .zero)
       else {
-        // An idle pipeline shows that all is well again.
-        if isSpilling, queue.isDrained, isTakenUp { end() }
+        // An idle pipeline shows that all is well again; what has just begun to spill is still on its way.
+        let isOld = state.withLock { Instant.now - $0.beganAt > .seconds(2) }
+        if isOld, queue.isDrained, isTakenUp { end() }
         continue
       }
       let source = OverflowRecords(batch)
