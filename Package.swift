@@ -92,12 +92,12 @@ let package = Package(
     .executableTarget(
       name: "sluice",
       dependencies: [
-        "CommandLine", "Reference", "Daemon", "Pipeline", "Queue", "PluginKit", "Events", "Diagnostics",
+        "CommandLine", "Reference", "Daemon", "Pipeline", "Queue", "Records", "PluginKit", "Events", "Diagnostics",
       ],
       path: "Sources/CLI", swiftSettings: settings),
 
     .target(
-      name: "TestSupport", dependencies: ["Pipeline", "PluginKit", "Config", "Events", "Diagnostics"],
+      name: "TestSupport", dependencies: ["Pipeline", "Queue", "PluginKit", "Config", "Events", "Diagnostics"],
       path: "Tests/Support", swiftSettings: settings),
     tests("Patterns", ["Patterns", "Diagnostics"]),
     tests("Events", ["Events", "Patterns", "Pipeline", "Diagnostics"]),
@@ -108,6 +108,8 @@ let package = Package(
       "Inputs",
       ["Inputs", "Filters", "Pipeline", "PluginKit", "Net", "Codecs", "Records", "Events", "Config", "Diagnostics"]),
     tests("Queue", ["Queue", "Codecs", "Records", "Diagnostics"]),
+    tests(
+      "Daemon", ["Daemon", "Queue", "Pipeline", "PluginKit", "Records", "Events", "Config", "Diagnostics"]),
     tests("Filters", ["Filters", "Pipeline", "PluginKit", "Patterns", "Events", "Config", "Diagnostics"]),
     tests(
       "Pipeline",

@@ -9,7 +9,11 @@ let program: Program = Program(
   commands: [
     runCommand, checkCommand, tryCommand, testCommand, benchCommand,
     queueStatsCommand, queueCheckCommand, queueDumpCommand, queueRepairCommand,
-    docsCommand, schemaCommand,
+    letterListCommand, letterShowCommand, letterExportCommand, letterPurgeCommand, letterReplayCommand,
+    replayCommand, docsCommand, schemaCommand,
   ],
-  groups: ["queue": "The queues on disk: figures, check, records, repair"],
+  groups: [
+    "queue": "The queues on disk: figures, check, records, repair",
+    "dlq": "Dead letters: events that no output took, to list, mend and send once more",
+  ],
   topicNames: reference.helpNames, topic: { reference.help($0) })

@@ -81,14 +81,15 @@ final class RunningDaemon {
   ///   - input: What stands on its standard input; nothing by default.
   init(
     in folder: TemporaryFolder = TemporaryFolder(), pipeline: String = Fixtures.root + "/pipelines/aura.yml",
-    environment: [String: String] = [:], settings: [String] = [], input: String? = nil, waits: Bool = true
+    environment: [String: String] = [:], config: String = Fixtures.root + "/config/sluice.yml",
+    settings: [String] = [], input: String? = nil, waits: Bool = true
   ) throws {
     self.folder = folder
     RunningDaemon.numbers.add()
     logName = "log-\(RunningDaemon.numbers.value)-\(UInt32.random(in: 0...UInt32.max))"
     process.executableURL = URL(filePath: sluiceProgram)
     process.arguments =
-      ["run", "-c", Fixtures.root + "/config/sluice.yml", "-p", pipeline, "--data", folder.path + "/data"]
+      ["run", "-c", config, "-p", pipeline, "--data", folder.path + "/data"]
       + (["api.http.port=0"] + settings).flatMap { ["--set", $0] }
     var variables = ProcessInfo.processInfo.environment.filter {
       !$0.key.hasPrefix("ELASTICSEARCH_") && !$0.key.hasPrefix("ELK_") && !$0.key.hasPrefix("SLUICE_")
