@@ -2,14 +2,18 @@
 import PackageDescription
 
 // Settings of every Swift target of ours. C types stay out of signatures because imports are internal by default.
-let settings: [SwiftSetting] = [
-  .enableUpcomingFeature("ExistentialAny"),
-  .enableUpcomingFeature("InternalImportsByDefault"),
-  .enableUpcomingFeature("MemberImportVisibility"),
-  // Debug builds, which all tests run in, check every access to a class's fields; in a release build the checks cost
-  // 4 to 5 % of an event and find nothing new.
-  .unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release)),
-]
+// The scripts set SLUICE_STRICT, so that no warning passes them; no other build fails for a warning.
+let isStrict = Context.environment["SLUICE_STRICT"] != nil
+let settings: [SwiftSetting] =
+  (isStrict ? [.treatAllWarnings(as: .error)] : []) + [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    // Debug builds, which all tests run in, check every access to a class's fields; in a release build the checks cost
+    // 4 to 5 % of an event and find nothing new.
+    .unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release)),
+  ]
+let strictC: [CSetting] = isStrict ? [.treatAllWarnings(as: .error)] : []
 
 func library(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
   .target(name: name, dependencies: dependencies, swiftSettings: settings)
@@ -37,12 +41,11 @@ let package = Package(
     system("CPCRE2", "libpcre2-8", "libpcre2-dev"),
     system("CXML2", "libxml-2.0", "libxml2-dev"),
     system("CYAML", "yaml-0.1", "libyaml-dev"),
-    system("CZlib", "zlib", "zlib1g-dev"),
     system("CZstd", "libzstd", "libzstd-dev"),
 
     // C of ours: byte scanning that is inlined into Swift loops, and Linux calls that Swift does not import.
-    .target(name: "CScan"),
-    .target(name: "CSystem", cSettings: [.define("_GNU_SOURCE")]),
+    .target(name: "CScan", cSettings: strictC),
+    .target(name: "CSystem", cSettings: [.define("_GNU_SOURCE")] + strictC),
 
     // The ground: bytes, locks, errors, positions, the log. Nothing of ours lies below it.
     library("Diagnostics", ["CSystem"]),
@@ -51,16 +54,17 @@ let package = Package(
     // The one module that knows PCRE2.
     library("Patterns", ["Diagnostics", "CPCRE2", "CSystem"]),
     // Events in arenas, JSON, references, sprintf, conditions: one module, so that the hot path is optimised as one.
-    library("Events", ["Diagnostics", "Patterns", "CScan"]),
+    library("Events", ["Diagnostics", "Patterns", "CScan", "CSystem"]),
     // Inflating, compressing, digests, encryption.
-    library("Codecs", ["Diagnostics", "CDeflate", "CISAL", "CLZ4", "COpenSSL", "CZlib", "CZstd"]),
+    library("Codecs", ["Diagnostics", "CDeflate", "CISAL", "CLZ4", "COpenSSL", "CZstd"]),
     // YAML with positions, options and their checker.
     library("Config", ["Diagnostics", "CSystem", "CYAML"]),
     // Sockets, TLS and HTTP on Dispatch.
     library("Net", ["Diagnostics", "COpenSSL", "CSystem"]),
     // The contracts of inputs, filters and outputs.
-    library("PluginKit", ["Events", "Records", "Diagnostics", "Config", "Patterns"]),
-    library("Inputs", ["Net", "Codecs", "PluginKit", "Events", "Records", "Config", "Diagnostics", "CScan"]),
+    library("PluginKit", ["Events", "Records", "Diagnostics", "Config"]),
+    library(
+      "Inputs", ["Net", "Codecs", "PluginKit", "Events", "Records", "Config", "Diagnostics", "CScan", "CSystem"]),
     // The persisted queue and the dead letters: bytes and positions, no plugins.
     library("Queue", ["Codecs", "Records", "Diagnostics", "CSystem"]),
     library(
@@ -68,8 +72,12 @@ let package = Package(
       ["PluginKit", "Events", "Config", "Patterns", "Codecs", "Diagnostics", "CMaxMindDB", "CSystem", "CXML2"]),
     library(
       "Outputs", ["PluginKit", "Events", "Config", "Codecs", "Diagnostics", "CCurl", "COpenSSL", "CSystem"]),
+    // Looks after a cluster: templates, life cycles, indices, snapshots, users.
+    library("Cluster", ["Outputs", "Codecs", "Events", "Config", "Diagnostics"]),
     // Compiles pipelines and runs them: workers between queue and outputs.
-    library("Pipeline", ["PluginKit", "Queue", "Records", "Patterns", "Events", "Config", "Diagnostics", "CSystem"]),
+    library(
+      "Pipeline",
+      ["PluginKit", "Queue", "Records", "Patterns", "Events", "Codecs", "Config", "Diagnostics"]),
     // Wiring, signals, shutdown; the only module that names every plugin.
     library(
       "Daemon",
@@ -80,27 +88,62 @@ let package = Package(
       ]),
     // Commands declared as data: parsing, help, completions.
     library("CommandLine", ["Diagnostics"]),
+    // Pages, help and the schema of pipelines, printed from the declarations of plugins and settings.
+    library("Reference", ["PluginKit", "Config", "Diagnostics"]),
     .executableTarget(
       name: "sluice",
       dependencies: [
-        "CommandLine", "Daemon", "Pipeline", "Queue", "PluginKit", "Config", "Events", "Diagnostics", "CSystem",
+        "Cluster", "CommandLine", "Reference", "Daemon", "Outputs", "Pipeline", "Queue", "PluginKit", "Config", "Events",
+        "Diagnostics",
       ],
       path: "Sources/CLI", swiftSettings: settings),
 
     .target(
-      name: "TestSupport", dependencies: ["Pipeline", "PluginKit", "Config", "Events", "Diagnostics", "CSystem"],
+      name: "TestSupport", dependencies: ["Pipeline", "PluginKit", "Config", "Events", "Diagnostics"],
       path: "Tests/Support", swiftSettings: settings),
     tests("Patterns", ["Patterns", "Diagnostics"]),
     tests("Events", ["Events", "Patterns", "Pipeline", "Diagnostics"]),
     tests("Codecs", ["Codecs", "Diagnostics"]),
     tests("Config", ["Config", "CommandLine", "Diagnostics"]),
     tests("Net", ["Net", "Diagnostics"]),
-    tests("Inputs", ["Inputs", "PluginKit", "Net", "Codecs", "Records", "Events", "Config", "Diagnostics"]),
+    tests(
+      "Inputs",
+      ["Inputs", "Pipeline", "PluginKit", "Net", "Codecs", "Records", "Events", "Config", "Diagnostics"]),
     tests("Queue", ["Queue", "Codecs", "Records", "Diagnostics"]),
     tests("Filters", ["Filters", "Pipeline", "PluginKit", "Patterns", "Events", "Config", "Diagnostics"]),
+    tests(
+      "Pipeline",
+      ["Pipeline", "Filters", "PluginKit", "Queue", "Records", "Events", "Config", "Diagnostics"]),
     tests("Outputs", ["Outputs", "PluginKit", "Events", "Config", "Diagnostics"]),
-    tests("Acceptance", ["Codecs", "Diagnostics"]),
+    tests("Reference", ["Reference", "Daemon", "Pipeline", "PluginKit", "Events", "Config", "Diagnostics"]),
+    tests("Cluster", ["Cluster", "Outputs", "Diagnostics"]),
+    tests("Acceptance", ["Daemon", "PluginKit", "Codecs", "Diagnostics"]),
+    // Reads the tree; needs nothing of it.
+    .testTarget(name: "TidyTests", dependencies: ["TestSupport"], path: "Tests/TidyTests", swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6],
   cxxLanguageStandard: .cxx17
 )
+
+// The fuzz targets, and the fuzzer's counters in everything they reach. A build of its own, without the tests.
+if Context.environment["SLUICE_FUZZ"] != nil {
+  package.targets.removeAll { $0.isTest || $0.name == "TestSupport" }
+  for target in package.targets where target.type != .system {
+    if target.swiftSettings != nil {
+      target.swiftSettings?.append(.unsafeFlags(["-sanitize=fuzzer"]))
+    } else {
+      target.cSettings = (target.cSettings ?? []) + [.unsafeFlags(["-fsanitize=fuzzer-no-link"])]
+    }
+  }
+  package.targets += [
+    .target(name: "CFuzz", path: "Fuzz/CFuzz"),
+    .executableTarget(
+      name: "fuzz",
+      dependencies: [
+        "CFuzz", "Daemon", "Pipeline", "PluginKit", "Filters", "Inputs", "Net", "Queue", "Records", "Codecs", "Config",
+        "Events", "Patterns", "Diagnostics",
+      ],
+      path: "Fuzz/Targets", swiftSettings: settings + [.unsafeFlags(["-sanitize=fuzzer"])],
+      linkerSettings: [.unsafeFlags(["-sanitize=fuzzer", "-use-ld=lld"])]),
+  ]
+}

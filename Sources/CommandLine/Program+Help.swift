@@ -1,5 +1,7 @@
 //  Help pages, from the declarations. Pages are 80 columns wide.
 
+internal import Diagnostics
+
 extension Program {
   /// The page of the program.
   public func help() -> String {
@@ -12,7 +14,7 @@ extension Program {
         names.append((word, (groups[word].map { $0 + ": " } ?? "") + parts))
       }
     }
-    return "Usage: \(name) COMMAND [arguments]\n\n\(wrap(summary + ".", indent: 0))\n\nCommands:\n" + table(names)
+    return "Usage: \(name) COMMAND [arguments]\n\n\(wrapped(summary + ".", indent: 0))\n\nCommands:\n" + table(names)
       + "\n`\(name) help NAME` tells more about a command or a plugin.\n"
       + "Exit status: 0 well, 1 the input or the cluster is at fault, 2 usage.\n"
   }
@@ -30,8 +32,8 @@ extension Program {
 
   /// The page of a command.
   public func help(_ command: Command) -> String {
-    var page = usage(command) + "\n\n" + wrap(command.summary + ".", indent: 0) + "\n"
-    for paragraph in paragraphs(command.details) { page += "\n" + wrap(paragraph, indent: 0) + "\n" }
+    var page = usage(command) + "\n\n" + wrapped(command.summary + ".", indent: 0) + "\n"
+    for paragraph in paragraphs(command.details) { page += "\n" + wrapped(paragraph, indent: 0) + "\n" }
     let positionals = command.arguments.filter { $0.kind == .positional }
     if !positionals.isEmpty { page += "\nArguments:\n" + table(positionals.map { ($0.name, text(of: $0)) }) }
     let options = command.arguments.filter { $0.kind != .positional }.map { (label(of: $0), text(of: $0)) }
@@ -39,7 +41,7 @@ extension Program {
     if !command.examples.isEmpty {
       page += "\nExamples:\n"
       for example in command.examples {
-        page += "  \(name) \(example.line)\n" + wrap(example.meaning, indent: 6) + "\n"
+        page += "  \(name) \(example.line)\n" + wrapped(example.meaning, indent: 6) + "\n"
       }
     }
     return page
@@ -48,7 +50,7 @@ extension Program {
   /// `Usage: sluice try -p FILE [options]`; an argument and its value stay on one line.
   private func usage(_ command: Command) -> String {
     let words = synopsis(command).map { String($0.map { $0 == " " ? Self.joint : $0 }) }
-    let lines = wrap("Usage: " + words.joined(separator: " "), indent: 0, hanging: 4)
+    let lines = wrapped("Usage: " + words.joined(separator: " "), indent: 0, hanging: 4)
     return String(lines.map { $0 == Self.joint ? " " : $0 })
   }
   private static let joint: Character = "\u{A0}"
@@ -82,44 +84,13 @@ extension Program {
     return text
   }
 
-  func paragraphs(_ text: String) -> [String] {
-    var result: [String] = []
-    for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
-      if line.allSatisfy({ $0 == " " }) {
-        result.append("")
-      } else if let last = result.indices.last, !result[last].isEmpty {
-        result[last] += " " + line
-      } else {
-        result.append(String(line))
-      }
-    }
-    return result.filter { !$0.isEmpty }
-  }
-
   /// Two columns; the second is wrapped.
   private func table(_ rows: [(String, String)]) -> String {
     let width = min(rows.map { $0.0.count }.max() ?? 0, 28)
     return rows.map { left, right in
-      let text = wrap(right, indent: width + 4)
+      let text = wrapped(right, indent: width + 4)
       if left.count > width { return "  \(left)\n\(text)\n" }
       return "  " + left + String(repeating: " ", count: width - left.count + 2) + text.drop { $0 == " " } + "\n"
     }.joined()
-  }
-
-  private func wrap(_ text: String, indent: Int, hanging: Int = 0) -> String {
-    var lines: [String] = []
-    var line = ""
-    for word in text.split(separator: " ") {
-      let room = 80 - indent - (lines.isEmpty ? 0 : hanging)
-      if !line.isEmpty, line.count + 1 + word.count > room {
-        lines.append(line)
-        line = ""
-      }
-      line += (line.isEmpty ? "" : " ") + word
-    }
-    lines.append(line)
-    return lines.enumerated().map { index, line in
-      String(repeating: " ", count: indent + (index == 0 ? 0 : hanging)) + line
-    }.joined(separator: "\n")
   }
 }

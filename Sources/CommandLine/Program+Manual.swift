@@ -1,5 +1,7 @@
 //  Manual pages for man, and the Markdown reference of all commands.
 
+internal import Diagnostics
+
 extension Program {
   /// The manual page of the program.
   public func manualPage() -> String {

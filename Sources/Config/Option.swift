@@ -59,6 +59,7 @@ public struct Option<Settings>: Sendable {
     base.isRequired = required
     base.example = example
     base.defaultText = defaultText
+    base.isDefaultInWords = defaultText != nil
     base.deprecation = deprecated
     return Option(
       base: base,

@@ -54,6 +54,8 @@ public struct OptionDescription: Sendable, Hashable {
   public var sentence: String
   /// The default as it is written in YAML; nil where the option has none.
   public var defaultText: String?
+  /// `defaultText` is words about a default that is worked out at run time, and no YAML.
+  public var isDefaultInWords = false
   public var unit: OptionUnit?
   public var isRequired = false
   /// The smallest and the largest value.

@@ -3,6 +3,9 @@
 
 import Diagnostics
 
+/// The settings of Logstash that are accepted and mean nothing here, for the reference.
+public let ignoredSettings: [(name: String, reason: String)] = SettingNames.ignoredForReference
+
 enum SettingNames {
   static let daemon = Set(DaemonSettings.options.map(\.name))
   static let pipeline = Set(PipelineSettings.options.map(\.name))
@@ -37,6 +40,9 @@ enum SettingNames {
     if let reason = ignored[name] { return reason }
     return ignoredPrefixes.first { name.hasPrefix($0.key) || name + "." == $0.key }?.value
   }
+
+  fileprivate static let ignoredForReference: [(name: String, reason: String)] =
+    (ignored.map { ($0.key, $0.value) } + ignoredPrefixes.map { ($0.key + "*", $0.value) }).sorted { $0.0 < $1.0 }
 
   private static let ignoredPrefixes = [
     "xpack.": "there are no Elastic licence features here",

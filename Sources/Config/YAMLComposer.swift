@@ -14,6 +14,8 @@ public enum YAML {
     public var depth = 100
     /// Errors after which the rest of a file is not looked at.
     public var errors = 100
+    /// Keys that a map holds twice are kept, in their order, instead of being errors: for data that others wrote.
+    public var keepsDuplicateKeys = false
     public init() {}
   }
 
@@ -205,7 +207,7 @@ final class YAMLComposer {
       _ = try checkTag(event)
       let value = try node(from: try next(), depth: depth + 1)
       if let anchor = event.anchor { anchors[anchor] = YAMLNode(.scalar(key), event.position, style: style) }
-      if let first = places[key] {
+      if let first = places[key], !limits.keepsDuplicateKeys {
         try tell(
           event.position, "the key '\(excerpt(of: key))' is given twice", code: "config.duplicate-key",
           hint: "the first is in line \(first.line)")
@@ -215,7 +217,8 @@ final class YAMLComposer {
       if key == "<<", style == .plain {
         merges.append((entries.count, value))
       } else {
-        entries.append(YAMLEntry(key: key, keyPosition: event.position, value: value))
+        entries.append(
+          YAMLEntry(key: key, keyPosition: event.position, value: value, isKeyQuoted: style != .plain))
       }
     }
     return try merges.isEmpty ? entries : merged(entries, merges, places)

@@ -119,11 +119,14 @@ public struct YAMLEntry: Sendable {
   public var key: String
   public var keyPosition: SourcePosition
   public var value: YAMLNode
+  /// The key stands in quotes, so that no reader may take it for a number.
+  public var isKeyQuoted: Bool
 
-  public init(key: String, keyPosition: SourcePosition, value: YAMLNode) {
+  public init(key: String, keyPosition: SourcePosition, value: YAMLNode, isKeyQuoted: Bool = false) {
     self.key = key
     self.keyPosition = keyPosition
     self.value = value
+    self.isKeyQuoted = isKeyQuoted
   }
 }
 

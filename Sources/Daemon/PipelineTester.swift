@@ -44,14 +44,15 @@ package struct PipelineTester {
       }
       nowNs = parsed.seconds * 1_000_000_000 + Int64(parsed.nanos)
     }
-    var description = RecordDescription(input: "test", inputID: "test", codec: "json", ecs: pipeline.ecs)
+    var input: (any Input)?
     if let id = test.input {
-      guard let input = pipeline.inputs.first(where: { $0.id == id || $0.kind == id }) else {
+      guard let found = pipeline.inputs.first(where: { $0.id == id || $0.kind == id }) else {
         return ["there is no input '\(id)'"]
       }
-      description = input.input.description
+      input = found.input
     }
-    let decoder = RecordDecoder(description.descriptor)
+    let document = RecordDescription(input: "test", inputID: "test", codec: "json").descriptor
+    let decoders = RecordDecoders()
     var selection: [Int32] = []
     for given in test.given {
       var payload = ByteBuffer()
@@ -60,8 +61,22 @@ package struct PipelineTester {
       } else {
         scratch.makeValue(value(given, scratch)).appendJSON(to: &payload)
       }
-      decoder.decode(payload.bytes, context: nil, record: -1, arrivalNs: nowNs, into: batch) {
-        selection.append($0.index)
+      var records: [RecordBatch] = []
+      if let input {
+        records = input.records(of: payload.bytes)
+      } else {
+        let batch = RecordBatch(descriptor: document, context: nil)
+        batch.append(payload.bytes)
+        records = [batch]
+      }
+      for group in records {
+        for i in 0..<group.count {
+          group.withPayload(i) { bytes in
+            decoders.decoder(group.descriptor).decode(
+              bytes, context: nil, record: -1, arrivalNs: nowNs, into: batch
+            ) { selection.append($0.index) }
+          }
+        }
       }
     }
     let failed = FailureList()

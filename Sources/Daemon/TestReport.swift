@@ -62,7 +62,7 @@ private func differences(_ pipeline: CompiledPipeline, input: [UInt8], expected:
   let batch = EventBatch()
   let maker = batch.add(arrivalNs: 0)
   let decoder = RecordDecoder(
-    RecordDescription(input: "test", inputID: "test", codec: "json", ecs: pipeline.ecs).descriptor)
+    RecordDescription(input: "test", inputID: "test", codec: "json").descriptor)
   let nowNs = WallClock.ns
   var selection: [Int32] = []
   for line in input.split(separator: 10) {

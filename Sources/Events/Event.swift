@@ -22,6 +22,9 @@ struct EventSlot {
   @usableFromInline var indexedCount: UInt32 = .max
   @usableFromInline var indexedLast: UInt32 = 0
   @usableFromInline var indexHoles: UInt32 = 0
+  /// The document as JSON, where `keepJSON` was called; the count is 0 where it was not.
+  @usableFromInline var json = UnsafePointer<UInt8>(emptyText)
+  @usableFromInline var jsonCount = 0
 }
 
 /// Why a field could not be written.
@@ -460,7 +463,24 @@ public struct Event {
   }
 
   /// The document: all fields without `@metadata`.
-  public func appendJSON(to out: inout ByteBuffer) { arena.pointee.appendJSON(slot.pointee.root, to: &out) }
+  public func appendJSON(to out: inout ByteBuffer) {
+    if slot.pointee.jsonCount > 0 {
+      out.append(slot.pointee.json, slot.pointee.jsonCount)
+    } else {
+      arena.pointee.appendJSON(slot.pointee.root, to: &out)
+    }
+  }
+
+  /// Makes the document once for several outputs. The fields must not be changed from here on.
+  public func keepJSON() {
+    let scratch = arena.pointee.scratch
+    scratch.pointee.removeAll()
+    arena.pointee.appendJSON(slot.pointee.root, to: &scratch.pointee)
+    let copied = arena.pointee.copy(scratch.pointee.bytes)
+    guard let start = copied.baseAddress else { return }
+    slot.pointee.json = start.assumingMemoryBound(to: UInt8.self)
+    slot.pointee.jsonCount = copied.count
+  }
 }
 
 @inline(__always)

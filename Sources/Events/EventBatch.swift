@@ -39,11 +39,15 @@ public final class EventBatch {
 
   /// An event from a JSON document: its `@timestamp` is parsed, `@metadata` moved aside, illegal tags set apart.
   ///
-  /// - Parameter payload: Copied.
-  /// - Returns: Nil when the outermost value is no map.
+  /// - Parameters:
+  ///   - payload: Copied.
+  ///   - isEnvelope: The document is what a shipper wrapped around a text: where it has a `message` or a `line`, a
+  ///     broken `@timestamp` is passed over without a word.
+  /// - Returns: Nil when the outermost value is no map, or its `@metadata` none; no event is left behind.
   /// - Throws: Where the text is no JSON; no event is left behind.
   public func add(
-    json payload: UnsafeRawBufferPointer, record: Int = -1, arrivalNs: Int64, limits: JSONLimits = JSONLimits()
+    json payload: UnsafeRawBufferPointer, record: Int = -1, arrivalNs: Int64, limits: JSONLimits = JSONLimits(),
+    isEnvelope: Bool = false
   ) throws(JSONError) -> Event? {
     let event = add(record: record, arrivalNs: arrivalNs)
     var reader = JSONReader(arena, arena.pointee.copy(payload), limits: limits)
@@ -56,7 +60,10 @@ public final class EventBatch {
       arena.pointee.slotCount -= 1
       throw error
     }
-    if reader.sawSpecialKey { event.settleArrival() }
+    if reader.sawSpecialKey, !event.settleArrival(isEnvelope: isEnvelope) {
+      arena.pointee.slotCount -= 1
+      return nil
+    }
     return event
   }
 
@@ -74,21 +81,27 @@ extension Event {
   private static let tagsFallback = FieldReference.known("_tags")
   private static let metadataField = Key(padded: metadataName, count: 9)
 
+  private static let lineField = FieldReference.known("line")
+
   /// Brings `@timestamp`, `tags` and `@metadata` of a decoded document into their form.
-  public func settleArrival() {
+  ///
+  /// - Parameter isEnvelope: As for `EventBatch.add(json:)`.
+  /// - Returns: False where `@metadata` is there and no map: this is no document.
+  @discardableResult
+  public func settleArrival(isEnvelope: Bool = false) -> Bool {
     let root = slot.pointee.root
     let found = arena.pointee.find(Event.metadataField, in: root)
     if found != 0 {
-      if arena.pointee.node(found).pointee.bits.kind == .map {
-        arena.pointee.unlink(found, from: root)
-        slot.pointee.metadata = found
-      }
+      guard arena.pointee.node(found).pointee.bits.kind == .map else { return false }
+      arena.pointee.unlink(found, from: root)
+      slot.pointee.metadata = found
     }
-    settleTimestamp()
+    settleTimestamp(isEnvelope)
     if let tags = value(.tags) { settleTags(tags) }
+    return true
   }
 
-  private func settleTimestamp() {
+  private func settleTimestamp(_ isEnvelope: Bool) {
     guard let present = value(.timestamp) else { return }
     switch present.kind {
     case .timestamp: return
@@ -104,6 +117,7 @@ extension Event {
     }
     let original = present.bits
     present.replace(with: .timestamp(arrival))
+    if isEnvelope, let text = value(.message) ?? value(Event.lineField), !text.isNull { return }
     try? set(Event.timestampFallback, original)
     if let tags = value(.tags) { settleTags(tags) }
     addTag("_timestampparsefailure")

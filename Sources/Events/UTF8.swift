@@ -54,6 +54,21 @@ public func appendRepairedUTF8(_ bytes: UnsafeRawBufferPointer, to out: inout By
   }
 }
 
+/// Appends `bytes` to `out`, each byte that is no valid UTF-8 written as `\xNN`.
+public func appendEscapedUTF8(_ bytes: UnsafeRawBufferPointer, to out: inout ByteBuffer) {
+  guard let start = bytes.baseAddress?.assumingMemoryBound(to: UInt8.self) else { return }
+  var i = 0
+  while i < bytes.count {
+    let sound = firstInvalidUTF8(start + i, bytes.count - i) ?? bytes.count - i
+    out.append(UnsafeRawPointer(start + i), sound)
+    i += sound
+    guard i < bytes.count else { return }
+    out.append("\\x")
+    for digit in [start[i] >> 4, start[i] & 15] { out.append(digit < 10 ? 48 + digit : 55 + digit) }
+    i += 1
+  }
+}
+
 /// How many bytes one replacement character stands for: the longest beginning of a sequence, at least one.
 private func brokenLength(_ p: UnsafePointer<UInt8>, _ left: Int) -> Int {
   let wanted: Int

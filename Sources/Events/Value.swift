@@ -215,7 +215,8 @@ public struct Value {
     }
   }
 
-  private func appendBraced(to out: inout ByteBuffer) {
+  /// The value as Java prints collections: `{k=v, k2=v2}`, `[a, b]`; null as `null`, all else as `appendText`.
+  public func appendBraced(to out: inout ByteBuffer) {
     switch bits.kind {
     case .map:
       out.append(123)

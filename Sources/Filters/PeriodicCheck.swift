@@ -9,17 +9,22 @@ internal import Synchronization
 final class PeriodicCheck: Sendable {
   static let interval: Duration = .seconds(5)
 
-  private let due = Atomic<Int64>(Instant.now.ns + PeriodicCheck.interval.ns)
+  private let interval: Duration
+  private let due: Atomic<Int64>
   private let check: @Sendable () -> Void
 
-  init(_ check: @escaping @Sendable () -> Void) { self.check = check }
+  init(every interval: Duration = PeriodicCheck.interval, _ check: @escaping @Sendable () -> Void) {
+    self.interval = interval
+    due = Atomic(Instant.now.ns + interval.ns)
+    self.check = check
+  }
 
   func poll() {
     let now = Instant.now.ns
     let due = due.load(ordering: .relaxed)
     guard now >= due else { return }
     let (isMine, _) = self.due.compareExchange(
-      expected: due, desired: now + PeriodicCheck.interval.ns, ordering: .acquiringAndReleasing)
+      expected: due, desired: now + interval.ns, ordering: .acquiringAndReleasing)
     if isMine { DispatchQueue.global(qos: .utility).async(execute: DispatchWorkItem(block: check)) }
   }
 }

@@ -7,7 +7,7 @@ internal import PluginKit
 
 /// Any value, as an option gives it. Immutable; any thread may use it.
 struct TypedValue: OptionValue {
-  private enum Content: Sendable {
+  enum Content: Sendable {
     case text(Template)
     case plain(NumberText)
     case boolean(Bool)
@@ -16,17 +16,24 @@ struct TypedValue: OptionValue {
     case nested(Template, Kind)
   }
 
-  private let content: Content
+  let content: Content
   let optionText: String?
+
+  private init(content: Content, optionText: String?) {
+    self.content = content
+    self.optionText = optionText
+  }
+
+  init(_ node: YAMLNode) { self.init(content: TypedValue.content(of: node), optionText: node.optionText) }
 
   static var typeName: String { "any value" }
   static var schema: OptionSchema { .anything }
 
   static func read(_ node: YAMLNode, _ context: OptionContext) -> TypedValue? {
-    TypedValue(content: content(of: node), optionText: node.optionText)
+    TypedValue(node)
   }
 
-  private static func content(of node: YAMLNode) -> Content {
+  static func content(of node: YAMLNode) -> Content {
     guard let text = node.text else {
       var json = ByteBuffer()
       append(node, to: &json)

@@ -33,47 +33,66 @@ struct UUIDFilter: FilterPlugin {
 
   private final class Worker: Filter {
     private let settings: Settings
-    /// Randomness of the kernel, fetched for many ids at once.
-    private var pool = [UInt8](repeating: 0, count: 256)
-    private var used = 256
+    private let ids = RandomUUIDs()
 
     init(_ settings: Settings) { self.settings = settings }
 
     func process(_ batch: FilterBatch) {
       batch.forEach { event in
         if settings.overwrite || event.value(settings.target)?.isNull ?? true {
-          return event.write(settings.target, makeID(event))
+          return event.write(settings.target, ids.make(event))
         }
         return true
       }
     }
-
-    private func makeID(_ event: Event) -> ValueBits {
-      if used == pool.count {
-        if getentropy(&pool, pool.count) != 0 {
-          var generator = SystemRandomNumberGenerator()
-          for i in pool.indices { pool[i] = .random(in: 0...255, using: &generator) }
-        }
-        used = 0
-      }
-      let out = event.allocate(36)
-      var n = 0
-      for i in 0..<16 {
-        var byte = pool[used + i]
-        if i == 6 { byte = byte & 15 | 0x40 }
-        if i == 8 { byte = byte & 63 | 0x80 }
-        if i == 4 || i == 6 || i == 8 || i == 10 {
-          out[n] = 45
-          n += 1
-        }
-        out[n] = UUIDFilter.digit(byte >> 4)
-        out[n + 1] = UUIDFilter.digit(byte & 15)
-        n += 2
-      }
-      used += 16
-      return .text(staying: UnsafeRawBufferPointer(start: out, count: 36), isClean: true)
-    }
   }
+}
 
-  private static func digit(_ value: UInt8) -> UInt8 { value < 10 ? 48 + value : 87 + value }
+/// Random UUIDs of version 4. One worker owns it.
+final class RandomUUIDs {
+  /// Randomness of the kernel, fetched for many ids at once.
+  private var pool = [UInt8](repeating: 0, count: 256)
+  private var used = 256
+
+  func make(_ event: Event) -> ValueBits {
+    if used == pool.count {
+      if getentropy(&pool, pool.count) != 0 {
+        var generator = SystemRandomNumberGenerator()
+        for i in pool.indices { pool[i] = .random(in: 0...255, using: &generator) }
+      }
+      used = 0
+    }
+    let out = event.allocate(36)
+    var n = 0
+    for i in 0..<16 {
+      var byte = pool[used + i]
+      if i == 6 { byte = byte & 15 | 0x40 }
+      if i == 8 { byte = byte & 63 | 0x80 }
+      if i == 4 || i == 6 || i == 8 || i == 10 {
+        out[n] = 45
+        n += 1
+      }
+      out[n] = hexadecimalDigit(of: byte >> 4)
+      out[n + 1] = hexadecimalDigit(of: byte & 15)
+      n += 2
+    }
+    used += 16
+    return .text(staying: UnsafeRawBufferPointer(start: out, count: 36), isClean: true)
+  }
+}
+
+/// The small letter or digit of 0…15.
+@inline(__always)
+func hexadecimalDigit(of value: UInt8) -> UInt8 { value < 10 ? 48 + value : 87 + value }
+
+extension Event {
+  /// A text of two hexadecimal digits for each byte.
+  func makeHexadecimal(_ bytes: UnsafeRawBufferPointer) -> ValueBits {
+    let out = allocate(bytes.count * 2)
+    for i in 0..<bytes.count {
+      out[2 * i] = hexadecimalDigit(of: bytes[i] >> 4)
+      out[2 * i + 1] = hexadecimalDigit(of: bytes[i] & 15)
+    }
+    return .text(staying: UnsafeRawBufferPointer(start: out, count: bytes.count * 2), isClean: true)
+  }
 }

@@ -4,6 +4,7 @@ public import PluginKit
 
 public let allInputs: [InputKind] = [
   InputKind(BeatsInput.self),
+  InputKind(ElasticAgentInput.self),
   InputKind(HTTPInput.self),
   InputKind(TCPInput.self),
 ]

@@ -1,13 +1,14 @@
 //  The JSON that a record's context holds: what the connection and the request knew.
 //
-//      {"peer":{"ip":"192.0.2.1","port":40123},
+//      {"peer":{"ip":"192.0.2.1","port":40123,"name":"web-01.example"},
 //       "tls":{"version":"TLSv1.3","cipher":"TLS_AES_256_GCM_SHA384","verified":true,"subject":"CN=web-01"},
 //       "proxy":{"ip":"192.0.2.9","port":5001},
 //       "partial_line":true,
 //       "http":{"method":"POST","target":"/in?x=1","version":"HTTP/1.1","headers":{"content_type":"text/plain"}}}
 //
-//  `peer` is always there. `tls` stands where the connection was encrypted; `subject` only where the peer showed a
-//  certificate. `proxy` is the address that a PROXY line named as destination, and `peer` is then its source.
+//  `peer` is always there; `name` where it was looked up. `tls` stands where the connection was encrypted; `subject` only
+//  where the peer showed a certificate. `proxy` is the address that a PROXY line named as destination, and `peer` is then
+//  its source.
 //  `partial_line` marks the rest of a line that our own stop cut. Header names are in lower case with `_` for `-`, as
 //  events carry them; of a header that stands twice the last counts. Credentials never get here.
 
@@ -17,10 +18,10 @@ internal import Records
 
 enum ContextText {
   static func connection(
-    peer: PeerAddress, tls: TLSIdentity?, proxy: PeerAddress? = nil, isPartialLine: Bool = false
+    peer: PeerAddress, name: String? = nil, tls: TLSIdentity?, proxy: PeerAddress? = nil, isPartialLine: Bool = false
   ) -> RecordContext {
     var out = ByteBuffer(capacity: 128)
-    begin(&out, peer: peer, tls: tls)
+    begin(&out, peer: peer, name: name, tls: tls)
     if let proxy {
       out.append(",\"proxy\":")
       append(proxy, to: &out)
@@ -60,7 +61,8 @@ enum ContextText {
     request.head.forEachHeader { name, value in
       let name = name.map { $0 == 45 ? 95 : $0 >= 65 && $0 <= 90 ? $0 | 32 : $0 }
       if name.elementsEqual("authorization".utf8) || name.elementsEqual("proxy_authorization".utf8) { return }
-      if name.elementsEqual("content_length".utf8) { return }
+      // The body has been put together, so how it came in pieces is of no meaning any more.
+      if name.elementsEqual("content_length".utf8) || name.elementsEqual("transfer_encoding".utf8) { return }
       if isDecoded, name.elementsEqual("content_encoding".utf8) { return }
       if let i = found.firstIndex(where: { $0.name == name }) {
         found[i].value = value
@@ -71,9 +73,9 @@ enum ContextText {
     return found
   }
 
-  private static func begin(_ out: inout ByteBuffer, peer: PeerAddress, tls: TLSIdentity?) {
+  private static func begin(_ out: inout ByteBuffer, peer: PeerAddress, name: String? = nil, tls: TLSIdentity?) {
     out.append("{\"peer\":")
-    append(peer, to: &out)
+    append(peer, name, to: &out)
     guard let tls else { return }
     out.append(",\"tls\":{\"version\":")
     appendJSON(tls.version, to: &out)
@@ -87,11 +89,15 @@ enum ContextText {
     out.append("}")
   }
 
-  private static func append(_ address: PeerAddress, to out: inout ByteBuffer) {
+  private static func append(_ address: PeerAddress, _ name: String? = nil, to out: inout ByteBuffer) {
     out.append("{\"ip\":")
     appendJSON(address.ip, to: &out)
     out.append(",\"port\":")
     out.append(decimal: address.port)
+    if let name {
+      out.append(",\"name\":")
+      appendJSON(name, to: &out)
+    }
     out.append("}")
   }
 }

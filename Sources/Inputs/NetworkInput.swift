@@ -15,60 +15,56 @@ public enum NetworkInputs {
   public static let budget = InFlightBudget()
 }
 
-/// Options of every network input.
-struct ListenSettings: PluginSettings {
-  var host = "0.0.0.0"
+/// Options of every input.
+struct CommonInputSettings: PluginSettings {
   var type: String?
   var tags: [String] = []
   var addField: OrderedMap<String, [String]> = [:]
-  var maxEventSize: ByteCount = .mib(64)
-  var certificate: FilePath?
-  var key: FilePath?
-  var passphrase: Secret?
-  var authorities: [FilePath] = []
-  var clientAuthentication = ClientAuthentication.none
-  var sslEnabled: Bool?
+  var enableMetric = true
 
-  enum ClientAuthentication: String, OptionEnum { case none, optional, required }
-
-  static let options: [Option<ListenSettings>] = [
-    .option("host", \.host, "The address to listen on."),
+  static let options: [Option<CommonInputSettings>] = [
     .option("type", \.type, "Sets the field `type` of events that have none."),
     .option("tags", \.tags, "Tags of every event."),
-    .option("add_field", \.addField, "Fields of every event."),
-    .option("max_event_bytes", \.maxEventSize, "The largest event; of a larger one its head becomes a dead letter."),
-    .option("ssl_enabled", \.sslEnabled, "Whether the input speaks TLS.", defaultText: "true with ssl_certificate"),
-    .option("ssl_certificate", \.certificate, "The certificate, PEM; turns TLS on."),
-    .option("ssl_key", \.key, "The certificate's key, PEM."),
-    .option("ssl_key_passphrase", \.passphrase, "The passphrase of the key."),
-    .option("ssl_certificate_authorities", \.authorities, "Authorities of client certificates, PEM."),
-    .option("ssl_client_authentication", \.clientAuthentication, "Whether clients show a certificate."),
+    .option("add_field", \.addField, "Fields of every event; an existing field becomes a list."),
+    .option("enable_metric", \.enableMetric, "Accepted for Logstash's sake; statistics are always kept."),
   ]
 
-  func listener(port: Int, _ context: InputContext) throws -> ListenerConfiguration {
-    var listener = ListenerConfiguration(host: host, port: port)
-    guard sslEnabled ?? (certificate != nil) else { return listener }
-    guard let certificate, let key else {
-      throw BuildFailure(nil, "TLS needs 'ssl_certificate' and 'ssl_key'", code: "config.missing-option")
-    }
-    guard context.services.resolves else { return listener }
-    var tls = TLSConfiguration(
-      certificate: context.services.path(certificate.text), key: context.services.path(key.text))
-    tls.keyPassphrase = passphrase?.revealed
-    tls.authorities = authorities.map { context.services.path($0.text) }
-    tls.clientAuthentication = TLSClientAuthentication(rawValue: clientAuthentication.rawValue) ?? .none
-    do {
-      listener.tls = try TLSServerContext(tls)
-    } catch {
-      throw BuildFailure("ssl_certificate", "\(error)")
-    }
-    return listener
-  }
-
-  func description(_ input: String, codec: String, _ context: InputContext) -> RecordDescription {
+  /// How the input's payloads become events.
+  ///
+  /// - Parameters:
+  ///   - codec: `beats`, or the codec's name.
+  ///   - options: What only this kind of input has.
+  func description(
+    _ input: String, codec: String, _ details: InputCodec, _ context: InputContext,
+    options: [RecordDescription.Setting] = []
+  ) -> RecordDescription {
     RecordDescription(
-      input: input, inputID: context.stepID, codec: codec, ecs: context.ecs, type: type, tags: tags,
-      addField: addField.entries.map { RecordDescription.AddedField(name: $0.key, values: $0.value) })
+      input: input, inputID: context.stepID, codec: codec, charset: details.charset, ecs: context.ecs, type: type,
+      tags: tags, addField: addField.entries.map { RecordDescription.AddedField(name: $0.key, values: $0.value) },
+      options: options + details.settings)
+  }
+}
+
+/// Options of every network input.
+struct ListenSettings: PluginSettings {
+  var host = "0.0.0.0"
+  var maxEventSize: ByteCount = .mib(64)
+  var common = CommonInputSettings()
+  var tls = TLSSettings()
+
+  static let options: [Option<ListenSettings>] =
+    [
+      .option("host", \.host, "The address to listen on."),
+      .option("max_event_bytes", \.maxEventSize, "The largest event; of a larger one its head becomes a dead letter."),
+    ] + CommonInputSettings.options.map { $0.lifted(into: \ListenSettings.common) }
+    + TLSSettings.options.map { $0.lifted(into: \ListenSettings.tls) }
+
+  func listener(
+    port: Int, _ context: InputContext, clients: TLSSettings.ClientDefault
+  ) throws -> ListenerConfiguration {
+    var listener = ListenerConfiguration(host: host, port: port)
+    listener.tls = try tls.context(clients, context)
+    return listener
   }
 }
 
@@ -122,24 +118,39 @@ func awaitStop(_ deadline: Instant, _ stop: (Duration, @escaping @Sendable () ->
 final class ServerInput<Server: Sendable>: Input {
   let ports: [InputPort]
   let description: RecordDescription
+  let payloadDelimiter: [UInt8]?
+  private let cut: (@Sendable (UnsafeRawBufferPointer) -> [RecordBatch])?
   private let make: @Sendable () throws -> Server
   private let begin: @Sendable (Server) -> Void
   private let end: @Sendable (Server, Duration, @escaping @Sendable () -> Void) -> Void
   private let figures: @Sendable (Server) -> InputStatistics
   private let server = Lock<Server?>(nil)
 
+  /// - Parameters:
+  ///   - delimiter: As `payloadDelimiter`.
+  ///   - cut: As `records`; without it a payload is one record.
   init(
-    port: InputPort, description: RecordDescription, make: @escaping @Sendable () throws -> Server,
+    port: InputPort, description: RecordDescription, delimiter: [UInt8]? = [10],
+    cut: (@Sendable (UnsafeRawBufferPointer) -> [RecordBatch])? = nil, make: @escaping @Sendable () throws -> Server,
     begin: @escaping @Sendable (Server) -> Void,
     end: @escaping @Sendable (Server, Duration, @escaping @Sendable () -> Void) -> Void,
     figures: @escaping @Sendable (Server) -> InputStatistics
   ) {
     ports = [port]
     self.description = description
+    payloadDelimiter = delimiter
+    self.cut = cut
     self.make = make
     self.begin = begin
     self.end = end
     self.figures = figures
+  }
+
+  func records(of payload: UnsafeRawBufferPointer) -> [RecordBatch] {
+    if let cut { return cut(payload) }
+    let batch = RecordBatch(descriptor: description.descriptor, context: nil)
+    batch.append(payload)
+    return [batch]
   }
 
   func start() throws {

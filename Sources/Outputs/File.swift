@@ -14,7 +14,13 @@ internal import PluginKit
 struct FileOutput: OutputPlugin {
   static let manual = Manual(
     name: "file", summary: "Writes events as JSON lines to files.",
-    details: "Placeholders in `path` choose the file by the event; files are made with mode 0640.")
+    details: "Placeholders in `path` choose the file by the event; files are made with mode 0640.",
+    examples: [
+      Example(
+        "A file for each service and day", config: "{ path: '/var/log/sluice/%{service}-%{+yyyy.MM.dd}.ndjson' }",
+        input: #"{"@timestamp": "2026-03-02T07:00:00.000Z", "@version": "1", "service": "shop", "ok": true}"#,
+        output: #"{"@timestamp": "2026-03-02T07:00:00.000Z", "@version": "1", "service": "shop", "ok": true}"#)
+    ])
 
   struct Settings: PluginSettings {
     var path: Template?

@@ -6,7 +6,14 @@ internal import Events
 internal import PluginKit
 
 struct Stdout: OutputPlugin {
-  static let manual = Manual(name: "stdout", summary: "Prints events on standard output, one JSON object a line.")
+  static let manual = Manual(
+    name: "stdout", summary: "Prints events on standard output, one JSON object a line.",
+    examples: [
+      Example(
+        "Look at a pipeline", config: "{}",
+        input: #"{"@timestamp": "2026-03-02T07:00:00.000Z", "@version": "1", "message": "order placed"}"#,
+        output: #"{"@timestamp": "2026-03-02T07:00:00.000Z", "@version": "1", "message": "order placed"}"#)
+    ])
 
   struct Settings: PluginSettings {
     static let options: [Option<Settings>] = []

@@ -33,7 +33,7 @@ extension RubyParser {
         i += 1
       }
       // Ruby reads a number above 9 without such a group as an octal character.
-      if number <= 9 || number <= groups.count {
+      if isScouting || number <= 9 || number <= groups.count {
         at = i
         return .backreference(try resolve(String(number), start))
       }

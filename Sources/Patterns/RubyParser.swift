@@ -34,7 +34,7 @@ struct RubyParser {
   }
 
   mutating func parse() throws(PatternError) -> RubyNode {
-    try collectGroups()
+    groups = try allGroups()
     named = namedOnly || groups.contains { $0.name != nil }
     let node = try alternation()
     if at < text.count { throw PatternError("unmatched closing parenthesis", at: at) }
@@ -46,59 +46,21 @@ struct RubyParser {
   /// Groups met so far by the parser proper.
   var opened = 0
 
-  /// Finds all groups first, because a reference may stand before its group.
-  private mutating func collectGroups() throws(PatternError) {
-    var i = 0
-    while i < text.count {
-      let c = text[i]
-      if c == "\\" {
-        i += 2
-      } else if c == "[" {
-        i = skipClass(i)
-      } else if c == "(" {
-        if i + 1 < text.count, text[i + 1] == "?" {
-          let next = i + 2 < text.count ? text[i + 2] : "\0"
-          if next == "#" {
-            while i < text.count, text[i] != ")" { i += text[i] == "\\" ? 2 : 1 }
-          } else if next == "<" || next == "'", i + 3 < text.count,
-            next == "'" || (text[i + 3] != "=" && text[i + 3] != "!")
-          {
-            let end = next == "<" ? Unicode.Scalar(">") : Unicode.Scalar("'")
-            guard let close = text[(i + 3)...].firstIndex(of: end) else {
-              throw PatternError("a group name has no end", at: i)
-            }
-            groups.append(RubyGroup(name: string(i + 3, close), offset: i))
-            i = close
-          } else if next == "(" {
-            i += 2
-          }
-        } else {
-          groups.append(RubyGroup(name: nil, offset: i))
-        }
-        i += 1
-      } else {
-        i += 1
-      }
-    }
+  /// This run only collects groups, because a reference may stand before its group. Finding them is parsing: what is a
+  /// parenthesis depends on classes, control characters and comments.
+  private(set) var isScouting = false
+
+  private func allGroups() throws(PatternError) -> [RubyGroup] {
+    var scout = self
+    scout.isScouting = true
+    _ = try scout.alternation()
+    return scout.groups
   }
 
-  private func skipClass(_ start: Int) -> Int {
-    var i = start + 1
-    var level = 1
-    if i < text.count, text[i] == "^" { i += 1 }
-    if i < text.count, text[i] == "]" { i += 1 }
-    while i < text.count {
-      switch text[i] {
-      case "\\": i += 1
-      case "[": level += 1
-      case "]":
-        level -= 1
-        if level == 0 { return i + 1 }
-      default: break
-      }
-      i += 1
-    }
-    return i
+  private mutating func open(_ name: String?, _ start: Int) -> Int {
+    if isScouting { groups.append(RubyGroup(name: name, offset: start)) }
+    opened += 1
+    return opened - 1
   }
 
   func string(_ from: Int, _ to: Int) -> String {
@@ -258,8 +220,7 @@ struct RubyParser {
     defer { (dotAll, extended) = outer }
     at += 1
     guard has("?") else {
-      let index = opened
-      opened += 1
+      let index = open(nil, start)
       let body = try alternation()
       try close(start)
       return named ? .group(.plain, body) : .group(.capture(index), body)
@@ -283,9 +244,8 @@ struct RubyParser {
         throw PatternError("a group name has no end", at: start)
       }
       try checkName(at + 1, close)
+      let index = open(string(at + 1, close), start)
       at = close
-      let index = opened
-      opened += 1
       return try simple(.capture(index), 1, start)
     case "(": return try conditional(start)
     case "~": throw PatternError("the absence operator (?~…) is not supported", at: start)
@@ -373,6 +333,7 @@ struct RubyParser {
 
   /// Groups that a name or a number means.
   func resolve(_ name: String, _ offset: Int) throws(PatternError) -> [Int] {
+    if isScouting { return [0] }
     if let number = Int(name) {
       if named { throw PatternError("a numbered reference is not possible beside named groups", at: offset) }
       let index = number > 0 ? number - 1 : opened + number

@@ -38,6 +38,8 @@ package struct RuntimeSettings: Sendable {
   package var batchDelay = Duration.milliseconds(50)
   /// Payload bytes of one batch at most.
   package var batchBytes = 4 << 20
+  /// How often filters with timed state are asked.
+  package var flushInterval = Duration.seconds(5)
   package init() {}
 }
 
@@ -61,6 +63,7 @@ package final class PipelineRuntime: Sendable {
     var isStopping = false
   }
   private let threads = Gate(Threads())
+  private let timer: FlushTimer
   private let isStopping = Atomic<Bool>(false)
 
   package init(
@@ -73,6 +76,7 @@ package final class PipelineRuntime: Sendable {
     self.queue = queue
     self.deadLetters = deadLetters
     self.settings = settings
+    timer = FlushTimer(pipelineID: id, steps: steps, queue: queue, interval: settings.flushInterval)
   }
 
   package var stopRequested: Bool { isStopping.load(ordering: .relaxed) }
@@ -92,16 +96,19 @@ package final class PipelineRuntime: Sendable {
         threads.update { $0.running -= 1 }
       }
     }
+    timer.start()
   }
 
-  /// Ends the workers, lets outputs finish what is in flight until `deadline`, and leaves the rest in the queue.
+  /// Ends the workers, lets outputs finish what is in flight until `deadline`, and leaves the rest in the queue. What
+  /// filters hold back is asked for once, when the workers have nothing left to do, and goes to the queue as well.
   ///
   /// - Parameter drain: Works until the queue is empty first, within the same deadline.
   package func stop(deadline: Instant, drain: Bool) {
+    timer.stop()
     if drain {
-      while !queue.isDrained, Instant.now < deadline {
-        _ = threads.wait(until: Instant.now + .milliseconds(20)) { _ in nil as Int? }
-      }
+      waitUntilDrained(deadline)
+      timer.finish(deadline: deadline)
+      waitUntilDrained(deadline)
     }
     isStopping.store(true, ordering: .releasing)
     threads.update { $0.isStopping = true }
@@ -109,6 +116,13 @@ package final class PipelineRuntime: Sendable {
     let ended = threads.wait(until: min(deadline, Instant.now + .seconds(1))) { $0.running == 0 ? true : nil }
     for step in outputs { step.output.stop(deadline: deadline) }
     if ended == nil { _ = threads.wait(until: Instant.now + .seconds(2)) { $0.running == 0 ? true : nil } }
+    if !drain { timer.finish(deadline: min(deadline, Instant.now + .seconds(2))) }
+  }
+
+  private func waitUntilDrained(_ deadline: Instant) {
+    while !queue.isDrained, Instant.now < deadline {
+      _ = threads.wait(until: Instant.now + .milliseconds(20)) { _ in nil as Int? }
+    }
   }
 }
 
@@ -141,15 +155,18 @@ private final class Worker: ConditionFailureHandler {
   private let number: Int
   private let batch = EventBatch()
   private var runner: StepRunner!
-  private var decoders: [ObjectIdentifier: (RecordDecoder, RecordDescriptor)] = [:]
+  private let decoders = RecordDecoders()
   private var selection: [Int32] = []
   private var part: [Int32] = []
+  /// How many outputs an event goes to.
+  private var uses: [UInt8] = []
+  /// Events that a timer made, by the step behind which they go on.
+  private var continued: [String: [Int32]] = [:]
   private var document = ByteBuffer()
   private var source: (any SourceRecords)?
   /// Letters were written since the last sync; a letter could not be written before the stop.
   private var hasUnsyncedLetters = false
   private var hasLostLetter = false
-  private var nextFlush = Instant.now + .seconds(5)
 
   init(_ runtime: PipelineRuntime, number: Int) {
     self.runtime = runtime
@@ -168,9 +185,7 @@ private final class Worker: ConditionFailureHandler {
         process(records)
         runtime.workerBusyNs.add(Int((Instant.now - start).ns))
       }
-      if runner.wantsFlush, Instant.now >= nextFlush { flush(isFinal: false) }
     }
-    if runner.wantsFlush { flush(isFinal: true) }
   }
 
   private func process(_ records: QueueBatch) {
@@ -178,18 +193,26 @@ private final class Worker: ConditionFailureHandler {
     self.source = source
     defer { self.source = nil }
     batch.removeAll()
+    decoders.startBatch()
     batch.recordIDs = source
     selection.removeAll(keepingCapacity: true)
     for run in records.runs {
-      let decoder = self.decoder(run.descriptor)
+      let decoder = decoders.decoder(run.descriptor)
       for i in run.range {
         decoder.decode(
           records.payload(i), context: run.context, record: i, arrivalNs: run.arrivalNs, into: batch
-        ) { selection.append($0.index) }
+        ) { event in
+          if let step = decoder.continuesBehind {
+            continued[step, default: []].append(event.index)
+          } else {
+            selection.append(event.index)
+          }
+        }
       }
     }
     runtime.eventsIn.add(selection.count)
     runner.run(batch, &selection)
+    if !continued.isEmpty { runContinued() }
     runtime.eventsFiltered.add(selection.count)
     deliver(
       Delivery(source: source) { [runtime, count = selection.count] in
@@ -198,10 +221,19 @@ private final class Worker: ConditionFailureHandler {
       })
   }
 
+  private func runContinued() {
+    for (step, events) in continued.sorted(by: { $0.key < $1.key }) {
+      var part = events
+      runner.run(batch, &part, behind: step)
+      selection += part
+    }
+    continued.removeAll()
+  }
+
   private func deliver(_ delivery: Delivery) {
-    for step in runtime.outputs {
-      let chosen = step.condition.map { choose($0, step) } ?? selection
-      if chosen.isEmpty { continue }
+    let choices = runtime.outputs.map { step in step.condition.map { choose($0, step) } ?? selection }
+    keepShared(choices)
+    for (step, chosen) in zip(runtime.outputs, choices) where !chosen.isEmpty {
       step.statistics.eventsIn.add(chosen.count)
       let start = Instant.now
       chosen.withUnsafeBufferPointer {
@@ -222,6 +254,19 @@ private final class Worker: ConditionFailureHandler {
     delivery.seal()
   }
 
+  /// What goes to several outputs is encoded once.
+  private func keepShared(_ choices: [[Int32]]) {
+    guard choices.count(where: { !$0.isEmpty }) > 1 else { return }
+    uses.removeAll(keepingCapacity: true)
+    uses.append(contentsOf: repeatElement(0, count: batch.count))
+    for chosen in choices {
+      for i in chosen {
+        uses[Int(i)] &+= 1
+        if uses[Int(i)] == 2 { batch[i].keepJSON() }
+      }
+    }
+  }
+
   /// The events that an output's condition lets through; one that cannot be decided is lost to this output alone.
   private func choose(_ condition: Condition, _ step: OutputStep) -> [Int32] {
     part.removeAll(keepingCapacity: true)
@@ -234,26 +279,6 @@ private final class Worker: ConditionFailureHandler {
       }
     }
     return part
-  }
-
-  /// Events that a timer made have no record; they are delivered from memory.
-  private func flush(isFinal: Bool) {
-    nextFlush = Instant.now + .seconds(5)
-    batch.removeAll()
-    selection = runner.flush(batch, nowNs: WallClock.ns, isFinal: isFinal)
-    guard !selection.isEmpty else { return }
-    runtime.eventsFiltered.add(selection.count)
-    deliver(Delivery(source: NoRecords()) { [runtime, count = selection.count] in runtime.eventsOut.add(count) })
-  }
-
-  private func decoder(_ descriptor: RecordDescriptor) -> RecordDecoder {
-    let key = ObjectIdentifier(descriptor)
-    if let (decoder, _) = decoders[key] { return decoder }
-    if decoders.count > 64 { decoders.removeAll() }
-    let made = RecordDecoder(descriptor)
-    // The descriptor is kept, so that its identity is not given to another one.
-    decoders[key] = (made, descriptor)
-    return made
   }
 
   // MARK: Conditions without an answer
@@ -290,7 +315,7 @@ private final class Worker: ConditionFailureHandler {
   }
 }
 
-/// Stands for the records of events that a timer made.
+/// Stands for records where there are none.
 private final class NoRecords: SourceRecords {
   func appendID(_ record: Int, to out: inout ByteBuffer) {}
   func withPayload(_ record: Int, _ body: (UnsafeRawBufferPointer) -> Void) {

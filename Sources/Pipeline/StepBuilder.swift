@@ -13,6 +13,7 @@ package final class StepBuilder {
   private let services: Services
   private let problems: Problems
   private let variables: VariableSource
+  private let shared = SharedObjects()
   private var counts: [String: Int] = [:]
 
   package init(
@@ -47,7 +48,8 @@ package final class StepBuilder {
     if when != nil, condition == nil { return nil }
     if condition?.constantValue == false { return nil }
     let context = FilterContext(
-      pipelineID: pipelineID, stepID: stepID, position: position, ecs: mode(options), services: services)
+      pipelineID: pipelineID, stepID: stepID, position: position, ecs: mode(options), services: services,
+      shared: shared)
     guard
       let built = kind.build(
         without("ecs_compatibility", in: options, unless: kind.options), position, context, problems)

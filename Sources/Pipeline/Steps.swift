@@ -83,7 +83,6 @@ package final class StepRunner {
   private weak var handler: (any ConditionFailureHandler)?
   /// The clock by which steps are measured.
   private let clock: @Sendable () -> Instant
-  private let hasFlush: Bool
 
   package init(
     _ steps: [Step], handler: (any ConditionFailureHandler)?, clock: @escaping @Sendable () -> Instant = { Instant.now }
@@ -91,7 +90,6 @@ package final class StepRunner {
     self.clock = clock
     self.steps = steps.map(StepRunner.instantiate)
     self.handler = handler
-    hasFlush = StepRunner.wantFlush(self.steps)
   }
 
   private static func instantiate(_ step: Step) -> Run {
@@ -101,24 +99,37 @@ package final class StepRunner {
     }
   }
 
-  private static func wantFlush(_ runs: [Run]) -> Bool {
-    runs.contains {
-      switch $0 {
-      case .filter(_, let filter): filter.wantsFlush
-      case .branch(_, let then, let otherwise): wantFlush(then) || wantFlush(otherwise)
-      }
-    }
-  }
-
-  package var wantsFlush: Bool { hasFlush }
-
   /// Runs the steps over `selection`, which then holds the events that remain, new ones included.
   package func run(_ batch: EventBatch, _ selection: inout [Int32]) {
     run(steps, batch, &selection)
     selection.removeAll { batch[$0].isCancelled }
   }
 
-  /// Lets filters give out what they hold; the events run through the steps behind their filter.
+  /// Runs only the steps behind the one with that id: the rest of its branch, then what follows the branch. Where there
+  /// is no such step any more the events have passed all filters.
+  package func run(_ batch: EventBatch, _ selection: inout [Int32], behind stepID: String) {
+    _ = run(steps, batch, &selection, behind: stepID)
+    selection.removeAll { batch[$0].isCancelled }
+  }
+
+  private func run(_ runs: [Run], _ batch: EventBatch, _ selection: inout [Int32], behind stepID: String) -> Bool {
+    for (i, run) in runs.enumerated() {
+      switch run {
+      case .filter(let step, _): guard step.id == stepID else { continue }
+      case .branch(_, let then, let otherwise):
+        guard
+          self.run(then, batch, &selection, behind: stepID)
+            || self.run(otherwise, batch, &selection, behind: stepID)
+        else { continue }
+      }
+      self.run(Array(runs[(i + 1)...]), batch, &selection)
+      return true
+    }
+    return false
+  }
+
+  /// Lets filters give out what they hold, at the end of a run without a queue; the events run through the steps behind
+  /// their filter.
   package func flush(_ batch: EventBatch, nowNs: Int64, isFinal: Bool) -> [Int32] {
     var made = flush(steps, batch, nowNs, isFinal)
     made.removeAll { batch[$0].isCancelled }
@@ -212,22 +223,27 @@ package final class StepRunner {
     }
     selection.removeAll(keepingCapacity: true)
     var (y, n) = (0, 0)
-    for side in sides {
+    for (event, side) in zip(kept, sides) {
       if side {
-        StepRunner.move(&y, yes, firstNew, &selection)
+        StepRunner.move(event, &y, yes, firstNew, &selection)
       } else {
-        StepRunner.move(&n, no, firstNew, &selection)
+        StepRunner.move(event, &n, no, firstNew, &selection)
       }
     }
   }
 
-  /// Moves one event that was there before, and the new ones behind it.
-  private static func move(_ i: inout Int, _ from: [Int32], _ firstNew: Int32, _ to: inout [Int32]) {
-    guard i < from.count else { return }
-    repeat {
+  /// Moves the event and the new ones behind it. A nested branch may have taken the event itself out.
+  private static func move(
+    _ event: Int32, _ i: inout Int, _ from: [Int32], _ firstNew: Int32, _ to: inout [Int32]
+  ) {
+    if i < from.count, from[i] == event {
+      to.append(event)
+      i += 1
+    }
+    while i < from.count, from[i] >= firstNew {
       to.append(from[i])
       i += 1
-    } while i < from.count && from[i] >= firstNew
+    }
   }
 
   private func flush(_ runs: [Run], _ batch: EventBatch, _ nowNs: Int64, _ isFinal: Bool) -> [Int32] {
@@ -235,10 +251,10 @@ package final class StepRunner {
     for run in runs {
       if !carried.isEmpty { self.run([run], batch, &carried) }
       switch run {
-      case .filter(let step, let filter):
-        guard filter.wantsFlush else { continue }
+      case .filter(let step, _):
+        guard let timed = step.built.timed else { continue }
         var made: [Int32] = []
-        filter.flush(
+        timed.flush(
           FlushBatch(events: batch, success: step.built.success, nowNs: nowNs) { made.append($0) }, isFinal: isFinal)
         step.statistics.eventsOut.add(made.count)
         carried += made

@@ -4,6 +4,9 @@
 //  databases through `Services`, and owns what all workers must see together (a sharded, bounded, locked object). It is
 //  `Sendable`. From it each worker gets a *filter* of its own, with scratch memory and caches that need no lock.
 //
+//  What a filter holds back belongs to the shared object and never to a worker: a timer of the pipeline asks it every five
+//  seconds for the events that are due, and once more at the end, when the workers have stopped.
+//
 //  The pipeline calls a filter once per batch, and the filter loops inside: one call through an existential per batch,
 //  concrete code per event.
 
@@ -23,23 +26,26 @@ public protocol FilterPlugin: Sendable {
   init(_ settings: Settings, _ context: FilterContext) throws
   /// Working state for one worker thread.
   func makeFilter() -> any Filter
+  /// What time changes in the state that the workers share; nil for filters that wait for nothing.
+  var timed: (any TimedState)? { get }
+}
+
+extension FilterPlugin {
+  public var timed: (any TimedState)? { nil }
+}
+
+/// Shared state that a timer looks at. Called by one thread at a time, while workers are at work.
+public protocol TimedState: AnyObject, Sendable {
+  /// Gives out what is due. Events are made by `batch.makeEvent()` and go on behind the filter, by way of the queue.
+  ///
+  /// - Parameter isFinal: True for the last call of a run, which no time has passed before; no worker is at work then.
+  func flush(_ batch: FlushBatch, isFinal: Bool)
 }
 
 /// The part of a filter that one worker owns. Not thread-safe.
 public protocol Filter: AnyObject {
   /// Handles the events of `batch` in order. A failure tags the event and goes on; it never throws or traps.
   func process(_ batch: FilterBatch)
-  /// Called every 5 seconds, and once at the end, for filters that hold something back.
-  ///
-  /// Events are made by `batch.makeEvent()` and run through the filters behind this one.
-  func flush(_ batch: FlushBatch, isFinal: Bool)
-  /// True when `flush` does something.
-  var wantsFlush: Bool { get }
-}
-
-extension Filter {
-  public func flush(_ batch: FlushBatch, isFinal: Bool) {}
-  public var wantsFlush: Bool { false }
 }
 
 /// The events that reach a filter in one call.
@@ -109,13 +115,19 @@ public struct FilterContext: Sendable {
   /// The pipeline's mode; a plugin's own `ecs_compatibility` beats it.
   public let ecs: ECSMode
   public let services: Services
+  /// What filters of this pipeline own together.
+  public let shared: SharedObjects
 
-  public init(pipelineID: String, stepID: String, position: SourcePosition, ecs: ECSMode, services: Services) {
+  public init(
+    pipelineID: String, stepID: String, position: SourcePosition, ecs: ECSMode, services: Services,
+    shared: SharedObjects = SharedObjects()
+  ) {
     self.pipelineID = pipelineID
     self.stepID = stepID
     self.position = position
     self.ecs = ecs
     self.services = services
+    self.shared = shared
   }
 }
 

@@ -25,6 +25,19 @@ public protocol Input: AnyObject, Sendable {
   var statistics: InputStatistics { get }
   /// How its payloads become events, for `sluice try --input` and tests of pipelines.
   var description: RecordDescription { get }
+  /// What ends each of the payloads that stand in a text; nil where the text as a whole is one.
+  var payloadDelimiter: [UInt8]? { get }
+  /// The records that a payload becomes when a sender sends it; where it would be refused, one that decoding tags.
+  func records(of payload: UnsafeRawBufferPointer) -> [RecordBatch]
+}
+
+extension Input {
+  public var payloadDelimiter: [UInt8]? { [10] }
+  public func records(of payload: UnsafeRawBufferPointer) -> [RecordBatch] {
+    let batch = RecordBatch(descriptor: description.descriptor, context: nil)
+    batch.append(payload)
+    return [batch]
+  }
 }
 
 public struct InputPort: Hashable, Sendable {

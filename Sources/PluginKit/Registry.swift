@@ -43,10 +43,33 @@ struct CommonOutputSettings: PluginSettings {
   ]
 }
 
+/// Options that the pipeline reads for every plugin, before the plugin sees its own.
+private let pipelineOptions: [OptionDescription] = {
+  var id = OptionDescription(
+    name: "id", typeName: String.typeName, schema: String.schema,
+    sentence: "Names the step in statistics and messages; better written beside the step.")
+  id.defaultText = "the plugin's name and its number within the section"
+  id.isDefaultInWords = true
+  var mode = OptionDescription(
+    name: "ecs_compatibility", typeName: ECSCompatibility.typeName, schema: ECSCompatibility.schema,
+    sentence: "Which names and places fields have, for plugins that know both.")
+  mode.defaultText = "the pipeline's"
+  mode.isDefaultInWords = true
+  return [id, mode]
+}()
+
+/// The options that every plugin of a kind has, without those that the plugin declares itself.
+private func common(_ declared: [OptionDescription], beside own: [OptionDescription]) -> [OptionDescription] {
+  let all = pipelineOptions + declared.filter { option in !pipelineOptions.contains { $0.name == option.name } }
+  return all.filter { option in !own.contains { $0.name == option.name } }
+}
+
 /// A filter built from its settings.
 public struct BuiltFilter: Sendable {
   public let success: SuccessActions
   public let makeFilter: @Sendable () -> any Filter
+  /// What a timer looks at; nil for most filters.
+  public let timed: (any TimedState)?
 }
 
 /// A kind of filter.
@@ -60,7 +83,7 @@ public struct FilterKind: Sendable {
   public init<Plugin: FilterPlugin>(_ type: Plugin.Type) {
     manual = Plugin.manual
     options = Plugin.Settings.descriptions
-    commonOptions = CommonFilterSettings.descriptions
+    commonOptions = common(CommonFilterSettings.descriptions, beside: options)
     build = { node, position, context, problems in
       let reader = OptionReader(node, of: .plugin("filter", Plugin.manual.name, at: position), problems: problems)
       let before = problems.all.count
@@ -70,7 +93,7 @@ public struct FilterKind: Sendable {
       guard !problems.all[before...].contains(where: { $0.severity == .error }) else { return nil }
       do {
         let plugin = try Plugin(settings, context)
-        return BuiltFilter(success: common.actions, makeFilter: { plugin.makeFilter() })
+        return BuiltFilter(success: common.actions, makeFilter: { plugin.makeFilter() }, timed: plugin.timed)
       } catch {
         report(error, "filter '\(Plugin.manual.name)'", reader, position, problems)
         return nil
@@ -83,11 +106,13 @@ public struct FilterKind: Sendable {
 public struct OutputKind: Sendable {
   public let manual: Manual
   public let options: [OptionDescription]
+  public let commonOptions: [OptionDescription]
   public let build: @Sendable (_ node: YAMLNode?, _ position: SourcePosition, OutputContext, Problems) -> (any Output)?
 
   public init<Plugin: OutputPlugin>(_ type: Plugin.Type) {
     manual = Plugin.manual
     options = Plugin.Settings.descriptions
+    commonOptions = common(CommonOutputSettings.descriptions, beside: options)
     build = { node, position, context, problems in
       let reader = OptionReader(node, of: .plugin("output", Plugin.manual.name, at: position), problems: problems)
       let before = problems.all.count
@@ -109,11 +134,13 @@ public struct OutputKind: Sendable {
 public struct InputKind: Sendable {
   public let manual: Manual
   public let options: [OptionDescription]
+  public let commonOptions: [OptionDescription]
   public let build: @Sendable (_ node: YAMLNode?, _ position: SourcePosition, InputContext, Problems) -> (any Input)?
 
   public init<Plugin: InputPlugin>(_ type: Plugin.Type) {
     manual = Plugin.manual
     options = Plugin.Settings.descriptions
+    commonOptions = common([], beside: options)
     build = { node, position, context, problems in
       let reader = OptionReader(node, of: .plugin("input", Plugin.manual.name, at: position), problems: problems)
       let before = problems.all.count
@@ -153,5 +180,42 @@ public struct Registry: Sendable {
     self.inputs = Dictionary(uniqueKeysWithValues: inputs.map { ($0.manual.name, $0) })
     self.filters = Dictionary(uniqueKeysWithValues: filters.map { ($0.manual.name, $0) })
     self.outputs = Dictionary(uniqueKeysWithValues: outputs.map { ($0.manual.name, $0) })
+  }
+}
+
+/// What the reference says of a plugin, whatever its kind.
+public struct PluginDescription: Sendable {
+  public enum Kind: String, Sendable, CaseIterable {
+    case input, filter, output
+  }
+  public let kind: Kind
+  public let manual: Manual
+  public let options: [OptionDescription]
+  /// Options that all plugins of this kind have.
+  public let commonOptions: [OptionDescription]
+
+  /// `filter grok`
+  public var title: String { "\(kind.rawValue) \(manual.name)" }
+}
+
+extension Registry {
+  /// All plugins of a kind, in order of name.
+  public func descriptions(_ kind: PluginDescription.Kind) -> [PluginDescription] {
+    let all =
+      switch kind {
+      case .input: inputs.values.map { PluginDescription(kind, $0.manual, $0.options, $0.commonOptions) }
+      case .filter: filters.values.map { PluginDescription(kind, $0.manual, $0.options, $0.commonOptions) }
+      case .output: outputs.values.map { PluginDescription(kind, $0.manual, $0.options, $0.commonOptions) }
+      }
+    return all.sorted { $0.manual.name < $1.manual.name }
+  }
+}
+
+extension PluginDescription {
+  init(_ kind: Kind, _ manual: Manual, _ options: [OptionDescription], _ commonOptions: [OptionDescription]) {
+    self.kind = kind
+    self.manual = manual
+    self.options = options
+    self.commonOptions = commonOptions
   }
 }

@@ -1,3 +1,5 @@
+//  Real senders against the running program: recorded Beats sessions, the Python clients, and the curl of the guide.
+
 import Codecs
 import Diagnostics
 import Foundation
@@ -149,6 +151,70 @@ let clientPython: String? = {
     #expect(try waitUntil(seconds: 20) { try dailyLines(folder).count == 1 })
     #expect(folder.text("data/events/aura-logs-2024.01.01.ndjson").contains("\"message\":\"test\""))
     #expect(daemon.stop() == 0)
+  }
+}
+
+@Suite struct RequestTests {
+  @Test(arguments: [
+    ("X-Correlation-ID: from-head", "from-head"), ("X-Request-Id: r-1", "r-1"),
+    ("traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "4bf92f3577b34da6a3ce929d0e0e4736"),
+    ("X-Request-Id: not sound", nil),
+  ])
+  func `an event without a correlation id takes the one of its request's head`(header: String, id: String?) throws {
+    let folder = TemporaryFolder()
+    let daemon = try RunningDaemon(in: folder)
+    let client = try TestClient(port: daemon.port("http-1"))
+    let body = #"[{"message":"first","host":"own"},{"message":"second","x_request_id":"mine"}]"#
+    try client.send(
+      "POST /in HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n\(header)\r\nConnection: close\r\n"
+        + "Content-Length: \(body.utf8.count)\r\n\r\n\(body)")
+    #expect(String(decoding: client.receiveAll(), as: UTF8.self).hasPrefix("HTTP/1.1 200 "))
+    #expect(try waitUntil(seconds: 20) { try dailyLines(folder).count == 2 })
+    #expect(daemon.stop() == 0)
+    let events = try dailyLines(folder).map {
+      try #require(try JSONSerialization.jsonObject(with: Data($0)) as? [String: Any])
+    }
+    let first = try #require(events.first { $0["message"] as? String == "first" })
+    let made = try #require(first["correlation_id"] as? String)
+    #expect(id.map { $0 == made } ?? (made.utf8.count == 20))
+    #expect(first["host"] as? String == "own")
+    #expect(first["headers"] == nil)
+    let second = try #require(events.first { $0["message"] as? String == "second" })
+    #expect(second["correlation_id"] as? String == "mine")
+  }
+
+  @Test func `try takes what an input would take`() throws {
+    let folder = TemporaryFolder()
+    let pipeline = try folder.write(
+      """
+      pipeline: { id: tried }
+      inputs:
+        - http: { port: 0, tags: [h] }
+        - tcp: { port: 0, codec: { line: { delimiter: '|' } }, type: lines }
+        - beats: { port: 0 }
+      filters:
+        - mutate: { add_field: { seen: '%{message}' } }
+      outputs:
+        - stdout: {}
+      """, to: "tried.yml")
+    func tried(_ input: String, _ text: String) throws -> [[String: Any]] {
+      let outcome = try run(sluiceProgram, ["try", "-p", pipeline, "--input", input, "--metadata"], input: text)
+      #expect(outcome.status == 0, "\(outcome.errors)")
+      return try outcome.lines.map {
+        try #require(try JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any])
+      }
+    }
+    let bodies = try tried("http", "[{\"message\":\"a\"},\n {\"message\":\"b\"}]\n")
+    #expect(bodies.map { $0["seen"] as? String } == ["a", "b"])
+    #expect(bodies.allSatisfy { $0["tags"] as? [String] == ["h"] })
+    #expect(try tried("http", "two\nlines\n").map { $0["seen"] as? String } == ["two\nlines\n"])
+    let lines = try tried("tcp", "one|two\r\n||rest")
+    #expect(lines.map { $0["seen"] as? String } == ["one", "two\r\n", "", "rest"])
+    #expect(lines.allSatisfy { $0["type"] as? String == "lines" })
+    let shipped = try tried("beats", #"{"message":"m","@metadata":{"beat":"f"}}"# + "\n" + #"{"x":1}"#)
+    #expect(
+      shipped.map { $0["tags"] as? [String] } == [["beats_input_codec_plain_applied"], ["beats_input_raw_event"]])
+    #expect((shipped[0]["@metadata"] as? [String: Any])?["beat"] as? String == "f")
   }
 }
 

@@ -1,3 +1,5 @@
+//  Compression, digests, encryption and charsets: known answers, and that what was packed comes out again.
+
 import Codecs
 import Diagnostics
 import Testing

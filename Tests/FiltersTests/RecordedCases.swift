@@ -17,10 +17,13 @@ import Testing
     Recording(name: "cidr"),
     Recording(name: "clone"),
     Recording(name: "common"),
+    Recording(name: "csv"),
     Recording(name: "date"),
+    Recording(name: "dissect"),
     Recording(name: "drop"),
     // A map that a value joins stays one element (as common-decorate-022 has it); a map as a text is refused at start.
     Recording(name: "event", known: ["event-decorate-002", "event-decorate-003", "event-decorate-004"]),
+    Recording(name: "fingerprint"),
     // Upstream types the first of several equal captures only (643, 644), and puts the category of a name server's line
     // under a misspelt field, as its next release no longer does (743 to 750).
     Recording(
@@ -40,10 +43,13 @@ import Testing
     Recording(name: "reports"),
     Recording(name: "split"),
     Recording(name: "syslog_pri"),
+    Recording(name: "throttle"),
+    Recording(name: "translate"),
     Recording(name: "truncate"),
     Recording(name: "urldecode"),
     Recording(name: "useragent"),
     Recording(name: "uuid"),
+    Recording(name: "xml"),
   ]
 
   @Test(arguments: recordings)

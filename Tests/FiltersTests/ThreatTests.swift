@@ -394,7 +394,8 @@ private func rule(_ condition: String) -> String {
     ),
     (
       rule("in: paths, contains: x"),
-      "rules.yml:2:46: error: 'paths' is none of path, query, user_agent, headers, message, event; did you mean 'path'? [threat.bad-rule]"
+      "rules.yml:2:46: error: 'paths' is none of path, query, user_agent, headers, message, event; "
+        + "did you mean 'path'? [threat.bad-rule]"
     ),
     (
       rule("in: path, match: '(x'"),
@@ -402,7 +403,8 @@ private func rule(_ condition: String) -> String {
     ),
     (
       rule("in: path, match: '[a-z]+'"),
-      "rules.yml:2:59: error: the expression '[a-z]+' holds no text that every match must contain; every event would pay for it; add a word, or write it as alternatives that each have one [threat.bad-rule]"
+      "rules.yml:2:59: error: the expression '[a-z]+' holds no text that every match must contain; every event would pay "
+        + "for it; add a word, or write it as alternatives that each have one [threat.bad-rule]"
     ),
     (rule("status: 40x"), "rules.yml:2:50: error: '40x' is no status; write 404 or 500-599 [threat.bad-rule]"),
     (

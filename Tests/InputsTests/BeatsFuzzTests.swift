@@ -1,3 +1,5 @@
+//  Beats sessions with changed bytes, random bytes and many idle connections against a listening server.
+
 import Diagnostics
 import Glibc
 import Inputs

@@ -1,3 +1,5 @@
+//  Recorded sessions of real shippers, byte for byte: the same payloads and the same acknowledgements.
+
 import Codecs
 import Diagnostics
 import Foundation

@@ -1,3 +1,5 @@
+//  The `beats` input over sockets: windows, acknowledgements, keep-alives, limits and closing.
+
 import Codecs
 import Diagnostics
 import Glibc

@@ -1,3 +1,5 @@
+//  The `http` input over sockets: bodies, answers, authentication, back-pressure and limits.
+
 import Codecs
 import Diagnostics
 import Foundation
@@ -17,7 +19,8 @@ private func serve(
   var configuration = HTTPInputConfiguration(host: "127.0.0.1", port: 0)
   change(&configuration)
   let server = try HTTPInputServer(
-    configuration, queues: testQueues, sink: sink, json: jsonDescriptor, other: BodyRule(other, plainDescriptor),
+    configuration, queues: testQueues, sink: sink, json: BodyRule(.json, jsonDescriptor),
+    other: BodyRule(other, plainDescriptor),
     rules: ["text/csv": BodyRule(.lines, plainDescriptor)], budget: budget)
   server.start()
   return server
@@ -115,10 +118,21 @@ private func gzip(_ text: String) -> [UInt8] {
     [0xf4, 0x90, 0x80, 0x80],
     [0xf5, 0x80, 0x80, 0x80], [0xc3], [0xe2, 0x82], [0xff],
   ]
-  @Test(arguments: badUTF8) func `bytes that are no UTF-8 are refused`(bytes: [UInt8]) throws {
+  @Test(arguments: badUTF8) func `bytes that are no UTF-8 are replaced`(bytes: [UInt8]) throws {
     let sink = TestSink()
     let server = try serve(sink)
-    #expect(try ask(server, "POST", "/", Array("{\"a\":\"é".utf8) + bytes + Array("\"}".utf8)).status == 400)
+    #expect(try ask(server, "POST", "/", Array("{\"a\":\"é".utf8) + bytes + Array("\"}".utf8)).status == 200)
+    #expect(try ask(server, "POST", "/", Array("é".utf8) + bytes, ["Content-Type: text/plain"]).status == 200)
+    #expect(sink.texts.allSatisfy { $0.contains("é\u{FFFD}") })
+    #expect(sink.payloads.allSatisfy { String(validating: $0, as: UTF8.self) != nil })
+    server.stop(within: .zero) {}
+  }
+
+  @Test func `a fault beside bytes that are no UTF-8 is still a fault`() throws {
+    let sink = TestSink()
+    let server = try serve(sink)
+    let reply = try ask(server, "POST", "/", Array("{\"a\":\"".utf8) + [0xff] + Array("\",}".utf8))
+    #expect(reply.status == 400 && reply.body.contains("\"offset\":11}"))
     #expect(sink.payloads.isEmpty)
     server.stop(within: .zero) {}
   }

@@ -1,3 +1,5 @@
+//  The `tcp` input over sockets: lines however they are cut, long ones, and the rest at the end.
+
 import Diagnostics
 import Glibc
 import Inputs
@@ -148,7 +150,7 @@ private func serve(
     #expect(sink.waitForRecords(1))
     #expect(
       sink.batches.first?.context
-        == #"{"peer":{"ip":"192.0.2.1","port":40123},"proxy":{"ip":"198.51.100.7","port":5001}}"#)
+        == #"{"peer":{"ip":"192.0.2.1","port":40123,"name":"192.0.2.1"},"proxy":{"ip":"198.51.100.7","port":5001}}"#)
     for bad in ["hello\n", "PROXY UNKNOWN\r\n", "PROXY TCP4 a b c d\r\n", String(repeating: "P", count: 200)] {
       let client = try TestClient(port: server.port)
       try client.send(bad)

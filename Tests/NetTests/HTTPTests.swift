@@ -1,3 +1,5 @@
+//  The HTTP server over sockets: framing, limits, time-outs and what a request head may look like.
+
 import Diagnostics
 import Foundation
 import Net
@@ -80,7 +82,8 @@ struct Answer {
     let client = try TestClient(port: listener.port)
     let requests =
       "GET /a?x=1 HTTP/1.1\r\nHost: h\r\n\r\nPOST /b HTTP/1.1\r\nhost:h\r\nContent-Length: 5\r\n\r\nhello"
-      + "\r\nPOST /c HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0A\r\n0123456789\r\n0\r\nT: t\r\n\r\n"
+      + "\r\nPOST /c HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+      + "3;x=y\r\nabc\r\n0A\r\n0123456789\r\n0\r\nT: t\r\n\r\n"
     let expected = ["GET /a?x=1 [] ", "POST /b?- [hello] ", "POST /c?- [abc0123456789] "].map { String($0.dropLast()) }
     try client.send(requests)
     for body in expected {

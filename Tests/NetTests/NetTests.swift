@@ -1,3 +1,5 @@
+//  Listeners and connections: addresses, many clients, slow readers, and an orderly stop.
+
 import Diagnostics
 import Foundation
 import Glibc

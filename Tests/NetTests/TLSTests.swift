@@ -1,3 +1,5 @@
+//  TLS of the listeners: versions, client certificates, and peers that speak something else.
+
 import Diagnostics
 import Foundation
 import Glibc

@@ -1,1 +1,3 @@
+//  What outputs make of their settings, and how the elasticsearch output reads answers.
+
 import Testing

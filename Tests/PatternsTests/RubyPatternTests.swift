@@ -50,6 +50,9 @@ struct DialectCase: Sendable, CustomTestStringConvertible {
     DialectCase("a/b\\/c", "a/b/c", "a/b/c"), DialectCase("a(?#note \\) )b", "ab", "ab"), DialectCase("]}", "]}", "]}"),
     DialectCase("(?<a>x)?(?(<a>)y|z)", "z", "z"), DialectCase("\\-\\#\\ ", "-# ", "-# "), DialectCase("ä?x", "x", "x"),
     DialectCase("\\e\\a\\f\\t\\x0\\012", "\u{1b}\u{7}\u{c}\t\0\n", "\u{1b}\u{7}\u{c}\t\0\n"),
+    // What looks like a parenthesis or a class and is none: groups are counted as they are read.
+    DialectCase("\\c[(a)\\1", "\u{1b}aa", "\u{1b}aa"), DialectCase("[\\c]](a)]\\1", "\u{1d}a]a", "\u{1d}a]a"),
+    DialectCase("(?x)# (\n (a) (b)\\2", "abb", "abb"), DialectCase("\\C-[(a)\\1", "\u{1b}aa", "\u{1b}aa"),
     DialectCase("a||b", "b", ""), DialectCase("\\R", "\r\n", "\r\n"), DialectCase("", "x", ""),
   ])
   func `an expression means what it means in Ruby`(item: DialectCase) throws {

@@ -1,3 +1,5 @@
+//  Damaged bytes of a queue: told from a torn end, named, set aside, and costing their own records alone.
+
 import Codecs
 import Diagnostics
 import Glibc

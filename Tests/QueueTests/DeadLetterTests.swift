@@ -1,3 +1,5 @@
+//  Dead letters: durable when written, oldest first when full, and readable after a crash.
+
 import Diagnostics
 import Glibc
 import Queue

@@ -1,3 +1,5 @@
+//  The queue on disk and in memory: order, release, limits, restart and locking.
+
 import Diagnostics
 import Queue
 import Records

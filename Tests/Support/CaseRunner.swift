@@ -139,7 +139,9 @@ public struct CaseRunner {
     for member in step.elements {
       let name = String(decoding: member.key.bytes, as: UTF8.self)
       if name == "when" || name == "id" { continue }
-      let built = builder.filter(name, options: yaml(member, folder), position: place, when: when, id: id)
+      // A step without options: its name and nothing behind it.
+      let options = member.isNull ? YAMLNode(.scalar(""), place) : yaml(member, folder)
+      let built = builder.filter(name, options: options, position: place, when: when, id: id)
       return built.map { [$0] } ?? []
     }
     return []
@@ -197,14 +199,15 @@ public struct CaseRunner {
     }
     return folder
   }
+}
 
-  private func removeFolder(_ folder: String) {
-    guard let listing = opendir(folder) else { return }
-    while let entry = readdir(listing) {
-      let name = withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-      if name != ".", name != ".." { unlink(folder + "/" + name) }
-    }
-    closedir(listing)
-    rmdir(folder)
+/// Removes a folder and the files in it.
+public func removeFolder(_ folder: String) {
+  guard let listing = opendir(folder) else { return }
+  while let entry = readdir(listing) {
+    let name = withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+    if name != ".", name != ".." { unlink(folder + "/" + name) }
   }
+  closedir(listing)
+  rmdir(folder)
 }

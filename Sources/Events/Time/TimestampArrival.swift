@@ -9,7 +9,8 @@ extension Timestamp {
   /// may be missing), then perhaps a zone (`Z`, `+hh`, `+hhmm`, `+hh:mm`, `+hh:mm:ss`, or an id directly behind). Nil
   /// where the text is anything else.
   ///
-  /// Without a zone the machine's own applies. `24:00` is the next midnight; a day beyond the end of its month, up to 31, is the month's last.
+  /// Without a zone the machine's own applies. `24:00` is the next midnight; a day beyond the end of its month, up to 31,
+  /// is the month's last.
   public init?(arriving text: UnsafeRawBufferPointer) {
     guard let start = text.baseAddress, text.count >= 10 else { return nil }
     self.init(start, text.count)

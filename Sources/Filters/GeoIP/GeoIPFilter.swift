@@ -15,6 +15,21 @@ struct GeoIPFilter: FilterPlugin {
       renaming a new file over the old one. An address that is not found gets the tag, and the target becomes an empty \
       map where it did not exist.
       """,
+    examples: [
+      Example(
+        "The place of a client",
+        config: """
+          source: client_ip
+          database: /var/lib/GeoIP/GeoLite2-City.mmdb
+          fields: [city_name, country_code2, location]
+          ecs_compatibility: disabled
+          """,
+        input: #"{"client_ip": "203.0.113.80"}"#,
+        output: """
+          {"client_ip": "203.0.113.80", "geoip": {"city_name": "Oulu", "country_code2": "FI", \
+          "location": {"lat": 65.01, "lon": 25.47}}}
+          """)
+    ],
     failureTags: ["_geoip_lookup_failure"])
 
   struct Settings: PluginSettings {

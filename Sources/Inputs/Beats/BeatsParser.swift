@@ -54,8 +54,9 @@ struct BeatsParser: ~Copyable {
 
   /// Of the window under way, or the last one: "1" or "2" as a byte.
   private(set) var version: UInt8 = 0
-  /// Of the last data frame in wire order.
+  /// The highest of the window's data frames; a counter that wraps around counts on.
   private(set) var sequence: UInt32 = 0
+  private var isFirstOfWindow = true
   private(set) var framesLeft = 0
   private(set) var batch: RecordBatch?
   private var expectedBytes = 0
@@ -189,7 +190,7 @@ struct BeatsParser: ~Copyable {
           guard length > 0, length < 1 << 31 else {
             throw fault("a data frame of \(length) bytes", i &+ 6, isInflated)
           }
-          self.sequence = sequence
+          note(sequence)
           i &+= 10
           if _fastPath(length <= limits.eventBytes) {
             let batch = currentBatch()
@@ -217,6 +218,7 @@ struct BeatsParser: ~Copyable {
           }
           self.version = version
           framesLeft = events
+          isFirstOfWindow = true
           i &+= 6
           if events == 0 {
             sequence = 0
@@ -242,7 +244,7 @@ struct BeatsParser: ~Copyable {
           guard pairs > 0, pairs <= limits.pairs else {
             throw fault("a frame of \(pairs) pairs, the limit is \(limits.pairs)", i &+ 6, isInflated)
           }
-          sequence = word(base, i &+ 2)
+          note(word(base, i &+ 2))
           i &+= 10
           beginPairs(pairs)
         default: throw fault("an unknown frame type, byte \(type)", i &+ 1, isInflated)
@@ -310,6 +312,13 @@ struct BeatsParser: ~Copyable {
     if expectedBytes > 0 { fresh.payloads.reserve(expectedBytes) }
     batch = fresh
     return fresh
+  }
+
+  /// Keeps the window's highest sequence number. Numbers are compared on a circle, so that 1 follows 2^32 - 1.
+  @inline(__always)
+  private mutating func note(_ number: UInt32) {
+    if isFirstOfWindow || Int32(bitPattern: number &- sequence) > 0 { sequence = number }
+    isFirstOfWindow = false
   }
 
   private mutating func keepOversized(_ bytes: UnsafeRawBufferPointer) {

@@ -10,17 +10,22 @@ public import Records
 
 /// How a body becomes records.
 public enum BodyCutting: Sendable, Equatable {
-  /// One record, however long; none for an empty body.
+  /// One record, however long, also of an empty body.
   case whole
-  /// One a line, without its line feed; a rest without one is a record too.
-  case lines
+  /// One up to each of these delimiters (not empty); a rest without one is a record too.
+  case delimited([UInt8])
   /// Objects, alone, by lines, glued together, or in arrays.
   case json
+
+  /// One a line, without its line feed.
+  public static let lines = BodyCutting.delimited([10])
 }
 
 public struct BodyRule: Sendable {
   public var cutting: BodyCutting
   public var descriptor: RecordDescriptor
+  /// For the events of a JSON body that holds several; nil where those are decoded as one is.
+  public var several: RecordDescriptor?
 
   public init(_ cutting: BodyCutting, _ descriptor: RecordDescriptor) {
     self.cutting = cutting
@@ -45,6 +50,8 @@ public struct HTTPInputConfiguration: Sendable {
   public var responseCode = 200
   public var responseHeaders: [(name: String, value: String)] = []
   public var onParseFailure = ParseFailure.refuse
+  /// JSON types that have no rule of their own are read as JSON.
+  public var readsJSONTypes = true
   /// Requests that may wait for the queue at a time.
   public var maxPendingRequests = 200
   /// A request that waits longer than this makes the input answer 429 to new ones.
@@ -67,17 +74,21 @@ public final class HTTPInputServer: Sendable {
   private let service: HTTPInputService
 
   /// - Parameters:
-  ///   - json: For JSON types and NDJSON.
+  ///   - json: For JSON types and NDJSON without a rule of their own.
   ///   - other: For every other content type.
   ///   - rules: Content types (without parameters, in lower case) with a rule of their own.
   public init(
-    _ configuration: HTTPInputConfiguration, queues: IOQueues, sink: any RecordSink, json: RecordDescriptor,
+    _ configuration: HTTPInputConfiguration, queues: IOQueues, sink: any RecordSink, json: BodyRule,
     other: BodyRule, rules: [String: BodyRule] = [:], budget: InFlightBudget
   ) throws(ListenError) {
     self.configuration = configuration
     self.queues = queues
-    let service = HTTPInputService(
-      configuration, sink: sink, json: BodyRule(.json, json), other: other, rules: rules, budget: budget)
+    var cutter = BodyCutter(json: json, other: other, rules: rules)
+    cutter.readsJSONTypes = configuration.readsJSONTypes
+    cutter.tagsFaults = configuration.onParseFailure == .tag
+    cutter.eventBytes = configuration.eventBytes
+    cutter.jsonDepth = configuration.jsonDepth
+    let service = HTTPInputService(configuration, sink: sink, cutter: cutter, budget: budget)
     self.service = service
     let limits = configuration.limits
     listener = try Listener(configuration.listener, queues: queues) { connection in

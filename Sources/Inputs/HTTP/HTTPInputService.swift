@@ -11,23 +11,18 @@ final class HTTPInputService: HTTPService {
   let connections = ConnectionRegistry<HTTPServerConnection>()
   private let configuration: HTTPInputConfiguration
   private let sink: any RecordSink
-  private let json: BodyRule
-  private let other: BodyRule
-  private let rules: [String: BodyRule]
+  private let cutter: BodyCutter
   private let budget: InFlightBudget
   private let credentials: BasicCredentials?
   private let pending = PendingRequests()
   private let stopping = Gauge()
 
   init(
-    _ configuration: HTTPInputConfiguration, sink: any RecordSink, json: BodyRule, other: BodyRule,
-    rules: [String: BodyRule], budget: InFlightBudget
+    _ configuration: HTTPInputConfiguration, sink: any RecordSink, cutter: BodyCutter, budget: InFlightBudget
   ) {
     self.configuration = configuration
     self.sink = sink
-    self.json = json
-    self.other = other
-    self.rules = rules
+    self.cutter = cutter
     self.budget = budget
     if let user = configuration.user, let password = configuration.password {
       credentials = BasicCredentials(user: user, password: password)
@@ -136,49 +131,11 @@ final class HTTPInputService: HTTPService {
       }
       swap(&body, &unpacked)
     }
-    let type = mediaType(request.head.header("content-type") ?? "")
-    let rule = rules[type] ?? (isJSON(type) ? json : other)
     let context = ContextText.request(request, length: body.count, isDecoded: encoding != nil)
-    let batch = RecordBatch(descriptor: rule.descriptor, context: context)
-    switch rule.cutting {
-    case .whole: if !body.isEmpty { try appendRecord(body.bytes, to: batch) }
-    case .lines: try cutLines(body.bytes, into: batch)
-    case .json:
-      do throws(JSONFault) {
-        try JSONCutter(depthLimit: configuration.jsonDepth).cut(
-          body.bytes, eventLimit: configuration.eventBytes, into: batch)
-      } catch {
-        if error.reason == JSONCutter.tooLarge {
-          throw Refusal(response: refusal(413, "http.event-too-large", tooLargeReason, offset: error.offset))
-        }
-        guard configuration.onParseFailure == .tag else {
-          throw Refusal(
-            response: refusal(
-              400, "http.bad-json", "the body is no valid JSON: \(error.reason)", offset: error.offset))
-        }
-        let whole = RecordBatch(descriptor: rule.descriptor, context: context)
-        try appendRecord(body.bytes, to: whole)
-        return whole
-      }
-    }
-    return batch
-  }
-
-  private var tooLargeReason: String { "an event is larger than \(configuration.eventBytes) bytes" }
-
-  private func appendRecord(_ bytes: UnsafeRawBufferPointer, to batch: RecordBatch) throws(Refusal) {
-    guard bytes.count <= configuration.eventBytes else {
-      throw Refusal(response: refusal(413, "http.event-too-large", tooLargeReason))
-    }
-    batch.append(bytes)
-  }
-
-  private func cutLines(_ bytes: UnsafeRawBufferPointer, into batch: RecordBatch) throws(Refusal) {
-    var start = 0
-    while start < bytes.count {
-      let end = lineEnd(bytes, from: start) ?? bytes.count
-      try appendRecord(UnsafeRawBufferPointer(rebasing: bytes[start..<end]), to: batch)
-      start = end + 1
+    do throws(BodyFault) {
+      return try cutter.cut(body, contentType: request.head.header("content-type") ?? "", context)
+    } catch {
+      throw Refusal(response: refusal(error.status, error.code, error.reason, offset: error.offset))
     }
   }
 

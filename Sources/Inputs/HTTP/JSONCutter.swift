@@ -31,8 +31,11 @@ struct JSONCutter: ~Copyable {
   /// Appends every object of `bytes` to `batch`. After a fault `batch` holds those in front of it.
   ///
   /// - Parameter eventLimit: Objects above this many bytes are a fault with the reason `tooLarge`.
-  func cut(_ bytes: UnsafeRawBufferPointer, eventLimit: Int, into batch: RecordBatch) throws(JSONFault) {
-    guard let base = bytes.baseAddress else { return }
+  /// - Returns: How many values there are at the outermost level.
+  @discardableResult
+  func cut(_ bytes: UnsafeRawBufferPointer, eventLimit: Int, into batch: RecordBatch) throws(JSONFault) -> Int {
+    guard let base = bytes.baseAddress else { return 0 }
+    var values = 0
     let text = base.assumingMemoryBound(to: UInt8.self)
     let count = bytes.count
     if count >= 3, text[0] == 0xef, text[1] == 0xbb, text[2] == 0xbf {
@@ -40,6 +43,7 @@ struct JSONCutter: ~Copyable {
     }
     var i = skipBlanks(text, 0, count)
     while i < count {
+      values += 1
       switch text[i] {
       case UInt8(ascii: "{"): i = try cutObject(text, i, count, eventLimit, batch)
       case UInt8(ascii: "["):
@@ -69,8 +73,10 @@ struct JSONCutter: ~Copyable {
       }
       i = skipBlanks(text, i, count)
     }
+    return values
   }
 
+  static let badUTF8 = "bytes that are no UTF-8"
   static let tooLarge = "an event that is larger than the limit"
 
   private func cutObject(
@@ -162,7 +168,7 @@ struct JSONCutter: ~Copyable {
         i = try scanEscape(text, i, count)
       } else if byte >= 0x80 {
         let length = utf8Length(UnsafeRawBufferPointer(start: text, count: count), at: i)
-        guard length > 0 else { throw JSONFault(offset: i, reason: "bytes that are no UTF-8") }
+        guard length > 0 else { throw JSONFault(offset: i, reason: JSONCutter.badUTF8) }
         i &+= length
       } else {
         throw JSONFault(offset: i, reason: "a control character within a string")

@@ -18,6 +18,8 @@ final class TCPLineConnection: ConnectionHandler, @unchecked Sendable {  // unch
   private var context: RecordContext?
   private var proxy: PeerAddress?
   private var peer: PeerAddress
+  private var peerName: String?
+  private var isWaitingForName = false
   private var needsProxyLine: Bool
 
   /// The line under way; `lineBytes` counts also what was not kept of an oversized one.
@@ -38,10 +40,33 @@ final class TCPLineConnection: ConnectionHandler, @unchecked Sendable {  // unch
     moveDeadline()
   }
 
-  func ready(_ connection: Connection) { context = makeContext(isPartialLine: false) }
+  func ready(_ connection: Connection) {
+    context = makeContext(isPartialLine: false)
+    guard shared.configuration.looksUpNames, !needsProxyLine else { return }
+    if let known = NameLookup.shared.known(peer.ip) {
+      peerName = known.name
+      context = makeContext(isPartialLine: false)
+      return
+    }
+    // Lines wait in the socket meanwhile.
+    isWaitingForName = true
+    connection.pauseReading()
+    let queue = self.queue
+    NameLookup.shared.lookUp(peer.ip) { name in queue.async { self.named(name) } }
+    queue.async(after: shared.configuration.nameTimeout) { self.named(nil) }
+  }
+
+  private func named(_ name: String?) {
+    guard isWaitingForName, connection.isOpen else { return }
+    isWaitingForName = false
+    peerName = name
+    context = makeContext(isPartialLine: false)
+    connection.resumeReading()
+  }
 
   private func makeContext(isPartialLine: Bool) -> RecordContext {
-    ContextText.connection(peer: peer, tls: connection.tlsIdentity, proxy: proxy, isPartialLine: isPartialLine)
+    ContextText.connection(
+      peer: peer, name: peerName, tls: connection.tlsIdentity, proxy: proxy, isPartialLine: isPartialLine)
   }
 
   // MARK: Reading
@@ -233,6 +258,8 @@ final class TCPLineConnection: ConnectionHandler, @unchecked Sendable {  // unch
     }
     peer = PeerAddress(ip: String(parts[2]), port: Int(sourcePort))
     proxy = PeerAddress(ip: String(parts[3]), port: Int(ownPort))
+    // What a balancer says is not looked up.
+    peerName = longForm(peer.ip)
     context = makeContext(isPartialLine: false)
     needsProxyLine = false
     return end + 1

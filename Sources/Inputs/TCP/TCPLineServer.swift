@@ -20,6 +20,10 @@ public struct TCPLineConfiguration: Sendable {
   public var inFlightBytes = 2 << 20
   /// The first line of every connection is a PROXY header, version 1.
   public var proxyProtocol = false
+  /// A sender's name is looked up before its first line is read.
+  public var looksUpNames = false
+  /// How long a connection waits for that.
+  public var nameTimeout = Duration.seconds(1)
   /// Silence after which a connection is closed; nil for never.
   public var idleTimeout: Duration?
 

@@ -15,7 +15,22 @@ struct Elasticsearch: OutputPlugin {
 
       A host that cannot be reached, or that refuses every request (401, 403, 404, a redirection), is set aside and probed \
       with small requests until it takes events again; the events wait in the queue.
-      """)
+      """,
+    examples: [
+      Example(
+        "Daily indices, with ids of one's own",
+        config: """
+          hosts: ['http://localhost:9200']
+          index: 'orders-%{+yyyy.MM.dd}'
+          document_id: '%{order}'
+          action: create
+          """,
+        input: #"{"@timestamp": "2026-03-02T07:00:00.000Z", "@version": "1", "order": "A-17"}"#,
+        output: """
+          {"create": {"_index": "orders-2026.03.02", "_id": "A-17"}}
+          {"@timestamp": "2026-03-02T07:00:00.000Z", "@version": "1", "order": "A-17"}
+          """)
+    ])
 
   enum DataStreamMode: String, OptionEnum { case `true`, `false`, auto }
   enum DataStreamType: String, OptionEnum { case logs, metrics, synthetics, traces }

@@ -1,0 +1,123 @@
+//  The examples of inputs' and outputs' manuals, with the real program: what a sender sends through a file output, and
+//  what an output writes of events that come by TCP.
+
+import Daemon
+import Diagnostics
+import Foundation
+import PluginKit
+import TestSupport
+import Testing
+
+@Suite struct ManualTests {
+  struct Claim: Sendable, CustomTestStringConvertible {
+    var plugin: PluginDescription
+    var example: Example
+    var testDescription: String { name }
+    var name: String { "the example '\(example.title)' of \(plugin.title)" }
+  }
+
+  static func claims(_ kind: PluginDescription.Kind) -> [Claim] {
+    Registry.all.descriptions(kind).flatMap { plugin in
+      plugin.manual.examples.map { Claim(plugin: plugin, example: $0) }
+    }
+  }
+
+  /// The options as lines below the plugin's name, with a port that is free.
+  private func options(_ claim: Claim) -> String {
+    let config = claim.example.config.replacing(#/\bport: \d+/#, with: "port: 0")
+    return config.split(separator: "\n").map { "      \($0)\n" }.joined()
+  }
+
+  private func objects(_ text: String) throws -> [NSDictionary] {
+    try text.split(separator: "\n").map { line in
+      try #require(try JSONSerialization.jsonObject(with: Data(line.utf8)) as? NSDictionary, "no object: \(line)")
+    }
+  }
+
+  @Test(arguments: claims(.input))
+  func `an input's example arrives as it shows`(_ claim: Claim) throws {
+    let folder = TemporaryFolder()
+    let file = try folder.write(
+      """
+      inputs:
+        - \(claim.plugin.manual.name):
+      \(options(claim))
+      outputs:
+        - file: { path: '\(folder.path)/events.ndjson' }
+      """, to: "example.yml")
+    let daemon = try RunningDaemon(in: folder, pipeline: file)
+    let port = try daemon.port("\(claim.plugin.manual.name)-1")
+    let input = claim.example.input
+    switch claim.plugin.manual.name {
+    case "beats", "elastic_agent":
+      var shipper = BeatsShipper(input.split(separator: "\n").map { Array($0.utf8) })
+      shipper.ship(to: port) { _ in false }
+      #expect(shipper.isDone, "\(claim.name): no acknowledgement\n\(daemon.log)")
+    case "http":
+      let client = try TestClient(port: port)
+      let type = input.hasPrefix("{") || input.hasPrefix("[") ? "application/json" : "text/plain"
+      try client.send(
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: \(type)\r\nContent-Length: \(input.utf8.count)\r\n"
+          + "Connection: close\r\n\r\n\(input)")
+      let answer = String(decoding: client.receiveAll(), as: UTF8.self)
+      #expect(answer.hasPrefix("HTTP/1.1 200"), "\(claim.name): \(answer)")
+    case "tcp":
+      let client = try TestClient(port: port)
+      try client.send(input + "\n")
+      client.finishSending()
+    default:
+      Issue.record("nobody knows how to send to the input '\(claim.plugin.manual.name)'; teach it this test")
+      return
+    }
+    let wanted = try objects(claim.example.output)
+    #expect(waitUntil { folder.text("events.ndjson").split(separator: "\n").count >= wanted.count })
+    #expect(daemon.stop() == 0, "\(daemon.log)")
+    let events = try objects(folder.text("events.ndjson"))
+    try #require(events.count == wanted.count, "\(claim.name): \(events)")
+    for (event, shown) in zip(events, wanted) {
+      for (key, value) in shown {
+        #expect((event[key] as? NSObject) == (value as? NSObject), "\(claim.name): '\(key)' of \(event)")
+      }
+    }
+  }
+
+  @Test(arguments: claims(.output))
+  func `an output's example writes what it shows`(_ claim: Claim) throws {
+    let folder = TemporaryFolder()
+    let bodies = Lock("")
+    let endpoint = try BulkEndpoint { _, body in
+      bodies.withLock { $0 += body }
+      return nil
+    }
+    defer { endpoint.stop() }
+    let config = options(claim).replacing("/var/log/sluice", with: folder.path + "/files")
+      .replacing("http://localhost:9200", with: endpoint.address)
+    let file = try folder.write(
+      """
+      pipeline: { ecs_compatibility: disabled }
+      inputs:
+        - tcp: { port: 0, codec: json_lines, ecs_compatibility: v8 }
+      outputs:
+        - \(claim.plugin.manual.name):
+      \(config)
+      """, to: "example.yml")
+    let daemon = try RunningDaemon(in: folder, pipeline: file)
+    let client = try TestClient(port: daemon.port("tcp-1"))
+    try client.send(claim.example.input + "\n")
+    client.finishSending()
+    func written() -> String {
+      switch claim.plugin.manual.name {
+      case "stdout": return daemon.log.split(separator: "\n").filter { $0.hasPrefix("{") }.joined(separator: "\n")
+      case "elasticsearch": return bodies.withLock { $0 }
+      default:
+        let names = FileManager.default.enumerator(atPath: folder.path + "/files")?.compactMap { $0 as? String } ?? []
+        return names.sorted().map { folder.text("files/" + $0) }.joined()
+      }
+    }
+    let wanted = try objects(claim.example.output)
+    #expect(waitUntil { written().split(separator: "\n").count >= wanted.count })
+    #expect(daemon.stop() == 0, "\(claim.name): \(daemon.log)")
+    let lines = try objects(written())
+    #expect(lines == wanted, "\(claim.name): \(lines)")
+  }
+}

@@ -1,0 +1,309 @@
+//  What a real Logstash made of bytes that came over sockets, and what it answered: the recorded cases, run with real
+//  inputs and real decoding. Where Sluice is meant to do better, its own outcome stands in a file of its own.
+
+import Codecs
+import Config
+import Diagnostics
+import Events
+import Glibc
+import Inputs
+import Pipeline
+import PluginKit
+import Records
+import TestSupport
+import Testing
+
+/// Keeps records with all that decoding needs.
+final class RecordingSink: RecordSink {
+  struct Record: Sendable {
+    var descriptor: RecordDescriptor
+    var context: RecordContext?
+    var payload: [UInt8]
+    var arrivalNs: Int64
+  }
+  private let state = Gate<[Record]>([])
+
+  func append(_ batch: RecordBatch, completion: @escaping @Sendable (Result<Void, AppendFailure>) -> Void) {
+    state.update { records in
+      for i in 0..<batch.count {
+        records.append(
+          Record(
+            descriptor: batch.descriptor, context: batch.context, payload: batch.withPayload(i) { Array($0) },
+            arrivalNs: batch.arrivalNs))
+      }
+    }
+    completion(.success(()))
+  }
+  var hasRoom: Bool { true }
+  var records: [Record] { state.withLock { $0 } }
+
+  func waitForRecords(_ count: Int) -> Bool {
+    state.wait(until: .now + .seconds(10)) { $0.count >= count ? true : nil } ?? false
+  }
+
+  /// All records as one worker would decode them.
+  func decode() -> (batch: EventBatch, events: [Event], decoders: RecordDecoders) {
+    let batch = EventBatch()
+    let decoders = RecordDecoders()
+    decoders.startBatch()
+    var events: [Event] = []
+    for (number, record) in records.enumerated() {
+      record.payload.withUnsafeBytes { payload in
+        decoders.decoder(record.descriptor).decode(
+          payload, context: record.context, record: number, arrivalNs: record.arrivalNs, into: batch
+        ) { events.append($0) }
+      }
+    }
+    return (batch, events, decoders)
+  }
+}
+
+/// An input of a case at work.
+struct CaseInput {
+  let input: any Input
+  let sink: RecordingSink
+  var port: Int { input.statistics.boundPort }
+
+  /// - Returns: Nil where the configuration is refused, for which `problems` has the reason.
+  static func start(_ kind: String, _ options: String, ecs: String, problems: Problems) throws -> CaseInput? {
+    guard let plugin = allInputs.first(where: { $0.manual.name == kind }) else { return nil }
+    let sink = RecordingSink()
+    let services = Services(
+      resolves: true, folder: Fixtures.root + "/Tests/Cases", dataFolder: "/tmp", configFolder: Fixtures.root)
+    let place = SourcePosition(file: "case")
+    let context = InputContext(
+      pipelineID: "test", stepID: kind, position: place, ecs: ECSMode(rawValue: ecs) ?? .disabled, services: services,
+      sink: sink, deadLetters: NoDeadLetters())
+    let node = YAML.parse(options, file: "case", problems: problems)
+    guard let input = plugin.build(node, place, context, problems) else { return nil }
+    try input.start()
+    return CaseInput(input: input, sink: sink)
+  }
+
+  func stop() { input.stop(deadline: Instant.now + .seconds(5)) }
+}
+
+@Suite struct RecordedInputTests {
+  /// Kinds of inputs that are not here.
+  static let missingKinds: Set<String> = [
+    "exec", "file", "generator", "heartbeat", "stdin", "syslog", "udp", "unix",
+  ]
+  static let missingCodecs: Set<String> = ["multiline"]
+
+  static let cases: [Case] = (try? Fixtures.cases("Tests/Cases/logstash/inputs.jsonl")) ?? []
+  /// Cases in which Sluice does otherwise, with its own outcome.
+  static let deviations: [String: Case] = {
+    let all = (try? Fixtures.cases("Tests/Cases/inputs/deviations.jsonl")) ?? []
+    return Dictionary(all.map { ($0.id, $0) }) { $1 }
+  }()
+
+  @Test func `the recorded cases are there`() {
+    #expect(RecordedInputTests.cases.count == 241)
+    let ids = Set(RecordedInputTests.cases.map(\.id))
+    #expect(RecordedInputTests.deviations.keys.allSatisfy { ids.contains($0) })
+  }
+
+  @Test(arguments: cases.filter { runs($0) })
+  func `an input answers as recorded`(_ item: Case) throws {
+    let found = try InputCase(item, item).difference()
+    guard let deviation = RecordedInputTests.deviations[item.id] else {
+      #expect(found == nil, "\(item.id) (\(item["about"]?.string ?? "")): \(found ?? "")")
+      return
+    }
+    #expect(found != nil, "\(item.id) goes as recorded now; take its line out of the deviations")
+    let own = try InputCase(item, deviation).difference()
+    #expect(own == nil, "\(item.id) (\(deviation["why"]?.string ?? "")): \(own ?? "")")
+  }
+
+  private static func runs(_ item: Case) -> Bool {
+    let kind = item["input"]?.first.map { String(decoding: $0.key.bytes, as: UTF8.self) } ?? ""
+    let codec =
+      item["codec"]?.string ?? item["codec"]?.first.map { String(decoding: $0.key.bytes, as: UTF8.self) } ?? ""
+    // That beats refuses multiline is shown.
+    return !missingKinds.contains(kind) && (kind == "beats" || !missingCodecs.contains(codec))
+  }
+}
+
+/// One case against a running input.
+private struct InputCase {
+  let item: Case
+  /// Holds what is expected.
+  let wanted: Case
+  let kind: String
+
+  init(_ item: Case, _ wanted: Case) {
+    self.item = item
+    self.wanted = wanted
+    kind = item["input"]?.first.map { String(decoding: $0.key.bytes, as: UTF8.self) } ?? ""
+  }
+
+  /// What differs; nil when nothing does.
+  func difference() throws -> String? {
+    let problems = Problems()
+    guard let input = try CaseInput.start(kind, options, ecs: item["ecs"]?.string ?? "", problems: problems) else {
+      return wanted["start_error"] == nil ? "refused: \(problems.sorted.map(\.description))" : nil
+    }
+    if wanted["start_error"] != nil {
+      input.stop()
+      return "was accepted, recorded a refusal at start"
+    }
+    var clientPort = 0
+    let answer = try send(to: input, &clientPort)
+    input.stop()
+    return answer ?? compare(input, clientPort)
+  }
+
+  /// The options as JSON, which is YAML.
+  private var options: String {
+    var parts = (item["input"]?[kind]?.elements ?? []).map { member in
+      "\"\(String(decoding: member.key.bytes, as: UTF8.self))\": \(member.json)"
+    }
+    parts += ["\"port\": 0", "\"host\": \"127.0.0.1\""]
+    if let codec = item["codec"], !codec.isNull { parts.append("\"codec\": \(codec.json)") }
+    if kind == "http" { parts.append("\"on_parse_failure\": \"tag\"") }
+    return "{ \(parts.joined(separator: ", ")) }"
+  }
+
+  // MARK: Sending
+
+  private func send(to input: CaseInput, _ clientPort: inout Int) throws -> String? {
+    let client = try TestClient(port: input.port)
+    clientPort = localPort(client.fd)
+    let send = item["send"]
+    if let request = send?["http"] {
+      try client.send(bytes(of: request, port: input.port))
+      return response(client)
+    }
+    for part in send?["tcp_segments_base64"]?.elements ?? [send?["tcp_base64"]].compactMap({ $0 }) {
+      try client.send(Base64.decode((part.string ?? "").utf8) ?? [])
+    }
+    if kind == "beats" { return acknowledgement(client) }
+    client.finishSending()
+    _ = client.receiveAll()
+    return nil
+  }
+
+  private func bytes(of request: Value, port: Int) -> [UInt8] {
+    let body =
+      request["body_base64"].map { Base64.decode(($0.string ?? "").utf8) ?? [] }
+      ?? Array((request["body"]?.string ?? "").utf8)
+    let version = request["version"]?.string ?? "HTTP/1.1"
+    var head = "\(request["method"]?.string ?? "") \(request["path"]?.string ?? "") \(version)\r\n"
+    let headers = request["headers"]?.elements ?? []
+    func has(_ name: String) -> Bool { request["headers"]?[name] != nil }
+    if !has("Host"), request["no_host"] == nil { head += "Host: localhost:\(port)\r\n" }
+    for header in headers {
+      for value in header.isList ? header.elements : [header] {
+        head += "\(String(decoding: header.key.bytes, as: UTF8.self)): \(value.string ?? "")\r\n"
+      }
+    }
+    if !has("Content-Length"), !has("Transfer-Encoding") { head += "Content-Length: \(body.count)\r\n" }
+    return Array((head + "\r\n").utf8) + body
+  }
+
+  private func response(_ client: TestClient) -> String? {
+    guard let response = wanted["response"] else { return nil }
+    var received: [UInt8] = []
+    while !received.contains(subsequence: Array("\r\n\r\n".utf8)), let more = client.receive(), !more.isEmpty {
+      received += more
+    }
+    let text = String(decoding: received, as: UTF8.self)
+    let status = text.split(separator: " ").dropFirst().first.flatMap { Int($0) }
+    guard let number = response["status"]?.integer, status == Int(number) else {
+      return "answered \(status ?? 0), expected \(response["status"]?.json ?? "") (\(text.suffix(200)))"
+    }
+    guard number < 300 else { return nil }
+    let head = text.lowercased()
+    for header in response["headers"]?.elements ?? [] {
+      let line = "\(String(decoding: header.key.bytes, as: UTF8.self)): \(header.string ?? "")\r\n".lowercased()
+      if !head.contains(line) { return "the answer lacks \(line): \(head)" }
+    }
+    let body = text.split(separator: "\r\n\r\n", maxSplits: 1).dropFirst().first.map(String.init) ?? ""
+    return body == (response["body"]?.string ?? "") ? nil : "the answer's body is \(body)"
+  }
+
+  private func acknowledgement(_ client: TestClient) -> String? {
+    guard let response = wanted["response"], let hex = response["bytes_hex"]?.string else { return nil }
+    let isClosed = response["closed"]?.boolean == true
+    let received = isClosed ? client.receiveAll() : client.receive(exactly: hex.utf8.count / 2)
+    let shown = received.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    if shown != hex { return "answered \(shown), expected \(hex)" }
+    if !isClosed, !client.isSilent(ms: 20) { return "more came, or the connection was closed" }
+    return nil
+  }
+
+  // MARK: Comparing
+
+  private func compare(_ input: CaseInput, _ clientPort: Int) -> String? {
+    let (batch, events, decoders) = input.sink.decode()
+    return withExtendedLifetime((batch, decoders)) {
+      let expected = wanted["expect"]?.elements ?? []
+      let shown = events.map { document($0) }
+      guard shown.count == expected.count else {
+        return "\(shown.count) events, expected \(expected.count): \(shown.map(\.json))"
+      }
+      for (actual, event) in zip(shown, expected) {
+        var text = event.json
+        for (mask, value) in masks(input.port, clientPort) { text = text.replacing(mask, with: value) }
+        let holder = EventBatch()
+        let maker = holder.add(arrivalNs: 0)
+        guard let wanted = Array(text.utf8).withUnsafeBytes({ try? maker.parseJSON($0) }) else { return "broken case" }
+        let found = withExtendedLifetime(holder) { Pipeline.difference(actual, wanted) }
+        if let found { return "\(found); got \(actual.json)" }
+      }
+      return nil
+    }
+  }
+
+  private func masks(_ port: Int, _ clientPort: Int) -> [(String, String)] {
+    [
+      ("\"<now>\"", "\"__NOW__\""), ("<ip>", "127.0.0.1"), ("\"<port>\"", "\(clientPort)"), ("\"<listen>\"", "\(port)"),
+      ("<listen>", "\(port)"), ("<name>", loopbackName), ("<host>", ownName),
+    ]
+  }
+
+  private func document(_ event: Event) -> Value {
+    let copy = event.makeValue(event.fields.copied())
+    if event.hasMetadata {
+      Array("@metadata".utf8).withUnsafeBytes { copy.set(name: $0, event.metadata.copied()) }
+    }
+    return copy
+  }
+}
+
+private func localPort(_ fd: CInt) -> Int {
+  var address = sockaddr_in()
+  var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+  _ = withUnsafeMutablePointer(to: &address) {
+    $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(fd, $0, &length) }
+  }
+  return Int(UInt16(bigEndian: address.sin_port))
+}
+
+/// What the system's resolver calls 127.0.0.1.
+private let loopbackName: String = {
+  var address = sockaddr_in()
+  address.sin_family = sa_family_t(AF_INET)
+  address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+  var name = [CChar](repeating: 0, count: 1025)
+  let status = withUnsafePointer(to: &address) {
+    $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+      getnameinfo($0, socklen_t(MemoryLayout<sockaddr_in>.size), &name, 1025, nil, 0, NI_NAMEREQD)
+    }
+  }
+  return status == 0
+    ? String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self) : "127.0.0.1"
+}()
+
+private let ownName: String = {
+  var name = [CChar](repeating: 0, count: 256)
+  gethostname(&name, 255)
+  return String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+}()
+
+extension [UInt8] {
+  fileprivate func contains(subsequence other: [UInt8]) -> Bool {
+    guard count >= other.count else { return false }
+    return (0...(count - other.count)).contains { self[$0..<($0 + other.count)].elementsEqual(other) }
+  }
+}
