@@ -117,7 +117,7 @@ let package = Package(
     tests("Outputs", ["Outputs", "PluginKit", "Events", "Config", "Diagnostics"]),
     tests("Reference", ["Reference", "Daemon", "Pipeline", "PluginKit", "Events", "Config", "Diagnostics"]),
     tests("Cluster", ["Cluster", "Outputs", "Diagnostics"]),
-    tests("Acceptance", ["Daemon", "PluginKit", "Codecs", "Diagnostics"]),
+    tests("Acceptance", ["Cluster", "Daemon", "PluginKit", "Codecs", "Diagnostics"]),
     // Reads the tree; needs nothing of it.
     .testTarget(name: "TidyTests", dependencies: ["TestSupport"], path: "Tests/TidyTests", swiftSettings: settings),
   ],

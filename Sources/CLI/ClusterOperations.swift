@@ -209,21 +209,24 @@ let monitorCommand = Command(
         let seconds = Double((now.when - last.when).ns) / 1_000_000_000
         return seconds > 0 ? "\(Int(Double(value - before) / seconds))/s" : "-"
       }
-      let cells = [
+      let queue = now.queueEvents.map { String($0) } ?? "no daemon"
+      let letters = now.deadLetters.map { String($0) } ?? "-"
+      let cells: [(String, String)] = [
         ("cluster", trouble ?? now.status), ("nodes", String(now.nodes)), ("shards", String(now.shards)),
         ("unassigned", String(now.unassigned)), ("documents", String(now.documents)), ("size", shownBytes(now.bytes)),
         ("indexing", rate(now.indexed, last?.indexed)), ("queries", rate(now.queries, last?.queries)),
         ("rejected", String(now.rejected)), ("heap", "\(now.heapPercent) %"), ("disk", "\(now.diskPercent) %"),
         ("daemon out", rate(now.eventsOut, last?.eventsOut)),
-        ("queue", now.queueEvents.map(String.init) ?? "no daemon"),
-        ("dead letters", now.deadLetters.map(String.init) ?? "-"),
+        ("queue", queue), ("dead letters", letters),
       ]
       if isScreen {
-        print("\u{1b}[H\u{1b}[2J" + table(cells.map { [$0.0, $0.1] }))
+        let rows: [[String]] = cells.map { [$0.0, $0.1] }
+        print("\u{1b}[H\u{1b}[2J" + table(rows))
       } else {
-        print(cells.map { "\($0.0)=\($0.1)" }.joined(separator: "  "))
+        let words: [String] = cells.map { "\($0.0)=\($0.1)" }
+        print(words.joined(separator: "  "))
       }
-      fflush(stdout)
+      fflush(nil)
       if trouble == nil { last = now }
     }
     return 0

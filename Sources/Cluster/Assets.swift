@@ -134,7 +134,10 @@ public enum Assets {
 
   static func component(_ part: IndexedField.Part, _ flavour: ClusterClient.Flavour) -> Asset {
     var mappings: JSONValue = ["properties": properties(FieldList.all.filter { $0.part == part }, flavour)]
-    if part == .common { mappings = ["dynamic": "true", "date_detection": false].merged(mappings) }
+    if part == .common {
+      let rules: JSONValue = ["dynamic": "true", "date_detection": false]
+      mappings = rules.merged(mappings)
+    }
     return asset(.component, "aura-mappings-\(part.rawValue)", ["template": ["mappings": mappings]])
   }
 
@@ -196,7 +199,10 @@ public enum Assets {
       ["aura-settings"] + parts.map { "aura-mappings-\($0.rawValue)" } + ["aura-mappings-dynamic"]
     let refresh = family == "aura-security" ? "2s" : family == "aura-metrics" ? "10s" : nil
     var template: JSONValue = ["aliases": ["aura-all": [:]]]
-    if let refresh { template = ["settings": ["index": ["refresh_interval": .text(refresh)]]].merged(template) }
+    if let refresh {
+      let settings: JSONValue = ["settings": ["index": ["refresh_interval": .text(refresh)]]]
+      template = settings.merged(template)
+    }
     return asset(
       .template, family,
       [

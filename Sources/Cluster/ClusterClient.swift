@@ -1,6 +1,6 @@
 //  Talks to a cluster: the first of its hosts that answers, JSON in and out, and errors that an operator can act on.
 
-public import Diagnostics
+internal import Diagnostics
 public import Outputs
 
 /// What a cluster refuses, or why it cannot be asked.

@@ -1,10 +1,10 @@
 //  A marked event through a running daemon: sent to its HTTP input, and looked for in the cluster until it is found.
 
 internal import Codecs
-public import Diagnostics
+internal import Diagnostics
 internal import Events
 internal import Glibc
-public import Outputs
+internal import Outputs
 
 /// What each hop took.
 public struct EndToEndTimes: Sendable {

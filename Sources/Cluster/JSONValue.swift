@@ -1,6 +1,6 @@
 //  JSON as a value that can be built, compared and printed: requests to a cluster, and what it has already.
 
-public import Diagnostics
+internal import Diagnostics
 internal import Events
 
 public indirect enum JSONValue: Sendable, Equatable {
@@ -16,6 +16,11 @@ public indirect enum JSONValue: Sendable, Equatable {
   public struct Member: Sendable, Equatable {
     public var name: String
     public var value: JSONValue
+
+    public init(name: String, value: JSONValue) {
+      self.name = name
+      self.value = value
+    }
   }
 
   /// nil where `bytes` is no JSON.

@@ -1,7 +1,7 @@
 //  What a screen of the cluster shows: its state, rates from one look to the next, and the daemon's queue beside them.
 
 public import Diagnostics
-public import Outputs
+internal import Outputs
 
 public struct ClusterGlance: Sendable {
   public var status = "unreachable"
@@ -21,6 +21,8 @@ public struct ClusterGlance: Sendable {
   public var queueEvents: Int?
   public var deadLetters: Int?
   public var eventsOut: Int?
+
+  public init() {}
 }
 
 extension ClusterClient {

@@ -3,7 +3,7 @@
 internal import CCurl
 internal import Codecs
 internal import Config
-public import Diagnostics
+internal import Diagnostics
 
 /// A connection that is kept from request to request. Not thread-safe.
 public final class ClusterSession {
