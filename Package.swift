@@ -64,7 +64,8 @@ let package = Package(
     // The contracts of inputs, filters and outputs.
     library("PluginKit", ["Events", "Records", "Diagnostics", "Config"]),
     library(
-      "Inputs", ["Net", "Codecs", "PluginKit", "Events", "Records", "Config", "Diagnostics", "CScan", "CSystem"]),
+      "Inputs",
+      ["Net", "Codecs", "PluginKit", "Patterns", "Events", "Records", "Config", "Diagnostics", "CScan", "CSystem"]),
     // The persisted queue and the dead letters: bytes and positions, no plugins.
     library("Queue", ["Codecs", "Records", "Diagnostics", "CSystem"]),
     library(
@@ -108,7 +109,7 @@ let package = Package(
     tests("Net", ["Net", "Diagnostics"]),
     tests(
       "Inputs",
-      ["Inputs", "Pipeline", "PluginKit", "Net", "Codecs", "Records", "Events", "Config", "Diagnostics"]),
+      ["Inputs", "Filters", "Pipeline", "PluginKit", "Net", "Codecs", "Records", "Events", "Config", "Diagnostics"]),
     tests("Queue", ["Queue", "Codecs", "Records", "Diagnostics"]),
     tests("Filters", ["Filters", "Pipeline", "PluginKit", "Patterns", "Events", "Config", "Diagnostics"]),
     tests(

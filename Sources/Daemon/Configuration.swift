@@ -105,16 +105,17 @@ package struct Configuration: Sendable {
 
 /// Two inputs of one run on the same port are an error that names both places.
 package func checkPorts(of pipelines: [CompiledPipeline], problems: Problems) {
-  var taken: [Int: (position: SourcePosition, host: String)] = [:]
+  var taken: [String: (position: SourcePosition, host: String)] = [:]
   for pipeline in pipelines {
     for input in pipeline.inputs {
       for port in input.input.ports where port.port != 0 {
-        if let other = taken[port.port], other.host == port.host || other.host == "0.0.0.0" || port.host == "0.0.0.0" {
+        let key = "\(port.isDatagram ? "udp" : "tcp") \(port.port)"
+        if let other = taken[key], other.host == port.host || other.host == "0.0.0.0" || port.host == "0.0.0.0" {
           problems.error(
             input.position, "port \(port.port) is taken", code: "config.duplicate-port",
             hint: "the other input is at \(other.position)")
         } else {
-          taken[port.port] = (input.position, port.host)
+          taken[key] = (input.position, port.host)
         }
       }
     }

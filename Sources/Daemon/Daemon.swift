@@ -120,7 +120,7 @@ final class Daemon {
     }
     let runtime = PipelineRuntime(
       id: compiled.id, steps: compiled.steps, outputs: compiled.outputs, queue: queue, deadLetters: letters,
-      settings: runtimeSettings)
+      settings: runtimeSettings, filters: compiled.filters)
     return RunningPipeline(compiled: compiled, runtime: runtime, deadLetters: letters)
   }
 

@@ -52,7 +52,7 @@ package struct PipelineTester {
       input = found.input
     }
     let document = RecordDescription(input: "test", inputID: "test", codec: "json").descriptor
-    let decoders = RecordDecoders()
+    let decoders = RecordDecoders(filters: pipeline.filters)
     var selection: [Int32] = []
     for given in test.given {
       var payload = ByteBuffer()

@@ -7,5 +7,6 @@ package import PluginKit
 
 extension Registry {
   /// Every plugin of this program.
-  package static let all = Registry(inputs: allInputs, filters: allFilters, outputs: allOutputs)
+  package static let all = Registry(
+    inputs: allInputs, filters: allFilters, outputs: allOutputs, codecs: allCodecs, expressions: GrokExpressions())
 }

@@ -22,7 +22,7 @@ package func tryPipeline(_ pipeline: CompiledPipeline, _ options: TryOptions, fr
   let batch = EventBatch()
   let runner = StepRunner(pipeline.steps, handler: nil)
   var out = ByteBuffer(capacity: 1 << 16)
-  let decoders = RecordDecoders()
+  let decoders = RecordDecoders(filters: pipeline.filters)
 
   func emit(_ selection: [Int32]) {
     for i in selection {

@@ -149,6 +149,9 @@ public struct Value {
   /// Removes this value from `parent`.
   public func remove(from parent: Value) { arena.pointee.unlink(node, from: parent.node) }
 
+  /// Whether both are the value at the same place of the same event.
+  public func isSame(as other: Value) -> Bool { arena == other.arena && node == other.node }
+
   /// Equality as conditions have it: type and value, nothing is converted; lists and maps by content.
   public func equals(_ other: Value) -> Bool {
     let (left, right) = (bits, other.bits)

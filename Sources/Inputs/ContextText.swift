@@ -6,6 +6,8 @@
 //       "partial_line":true,
 //       "http":{"method":"POST","target":"/in?x=1","version":"HTTP/1.1","headers":{"content_type":"text/plain"}}}
 //
+//  Inputs of this machine have `"host"`, its name, and of a Unix socket `"path"` instead of all that.
+//
 //  `peer` is always there; `name` where it was looked up. `tls` stands where the connection was encrypted; `subject` only
 //  where the peer showed a certificate. `proxy` is the address that a PROXY line named as destination, and `peer` is then
 //  its source.
@@ -16,7 +18,26 @@ internal import Diagnostics
 internal import Net
 internal import Records
 
+/// Where events of this machine come from.
+struct LocalOrigin: Sendable {
+  var host: String
+  var path: String?
+}
+
 enum ContextText {
+  static func local(host: String, path: String?, isPartialLine: Bool = false) -> RecordContext {
+    var out = ByteBuffer(capacity: 128)
+    out.append("{\"host\":")
+    appendJSON(host, to: &out)
+    if let path {
+      out.append(",\"path\":")
+      appendJSON(path, to: &out)
+    }
+    if isPartialLine { out.append(",\"partial_line\":true") }
+    out.append("}")
+    return RecordContext(out.array())
+  }
+
   static func connection(
     peer: PeerAddress, name: String? = nil, tls: TLSIdentity?, proxy: PeerAddress? = nil, isPartialLine: Bool = false
   ) -> RecordContext {

@@ -9,7 +9,7 @@ internal import PluginKit
 
 /// A codec with its options, as an input's option `codec` names it.
 struct InputCodec: Sendable {
-  enum Kind: String, CaseIterable, Sendable { case plain, line, json, jsonLines = "json_lines" }
+  enum Kind: String, CaseIterable, Sendable { case plain, line, json, jsonLines = "json_lines", multiline }
 
   var kind: Kind
   var charset = "UTF-8"
@@ -19,9 +19,11 @@ struct InputCodec: Sendable {
   var delimiter: [UInt8] = [10]
   /// The longest line, where the codec bounds it.
   var lineBytes: Int?
+  /// How lines are joined.
+  var multiline: MultilineRule?
 
   /// - Throws: A `Problem` at the place of what is wrong.
-  init(_ choice: PluginChoice) throws {
+  init(_ choice: PluginChoice, _ context: InputContext) throws {
     guard let kind = Kind(rawValue: choice.name) else {
       let names = Kind.allCases.map(\.rawValue)
       throw Problem(
@@ -31,6 +33,7 @@ struct InputCodec: Sendable {
     }
     self.kind = kind
     let problems = Problems()
+    var joining: MultilineSettings?
     let owner = OptionOwner.plugin("codec", choice.name, at: choice.position)
     switch kind {
     case .plain: charset = PlainCodec.read(choice.options, of: owner, problems: problems).charset
@@ -48,8 +51,13 @@ struct InputCodec: Sendable {
       target = settings.target
       delimiter = Array(settings.delimiter.utf8)
       lineBytes = settings.lineSize?.bytes
+    case .multiline:
+      let settings = MultilineSettings.read(choice.options, of: owner, problems: problems)
+      charset = settings.charset
+      joining = settings
     }
     if let first = problems.sorted.first(where: { $0.severity == .error }) { throw first }
+    multiline = try joining.map { try MultilineRule($0, context) }
   }
 
   /// Where the bytes are a stream, a whole text or document is a line of it.
@@ -58,7 +66,7 @@ struct InputCodec: Sendable {
     switch kind {
     case .plain: codec.kind = .line
     case .json: codec.kind = .jsonLines
-    case .line, .jsonLines: break
+    case .line, .jsonLines, .multiline: break
     }
     return codec
   }
@@ -66,51 +74,89 @@ struct InputCodec: Sendable {
   var isJSON: Bool { kind == .json || kind == .jsonLines }
 
   /// What decoding needs to know.
-  var settings: [RecordDescription.Setting] { target.map { [.init("target", $0.description)] } ?? [] }
+  var settings: [RecordDescription.Setting] {
+    var settings: [RecordDescription.Setting] = []
+    if let target { settings.append(.init("target", target.description)) }
+    if let multiline { settings.append(.init("multiline_tag", multiline.tag)) }
+    return settings
+  }
 }
 
-private let charsetCheck: @Sendable (String) -> String? = { name in
+let charsetComplaint: @Sendable (String) -> String? = { name in
   if Charset.names.contains(name) { return nil }
   let near = nearest(to: name, among: Charset.names)
   return "is no known character set" + (near.map { "; did you mean '\($0)'?" } ?? "")
 }
 
-private struct PlainCodec: PluginSettings {
+struct PlainCodec: PluginSettings {
+  static let manual = Manual(
+    name: "plain", summary: "Takes a payload as the text of an event.",
+    details: "Where the bytes are a stream, as with `tcp`, each line is a payload.",
+    examples: [
+      Example(
+        "Text in Latin-1", config: "{ charset: ISO-8859-1 }", input: "order placed",
+        output: #"{"message": "order placed"}"#)
+    ])
+
   var charset = "UTF-8"
   var format: String?
   static let options: [Option<PlainCodec>] = [
-    .option("charset", \.charset, "The character set of the text.", check: charsetCheck),
+    .option("charset", \.charset, "The character set of the text.", check: charsetComplaint),
     .option("format", \.format, "Accepted for Logstash's sake; inputs write nothing."),
   ]
 }
 
-private struct LineCodec: PluginSettings {
+struct LineCodec: PluginSettings {
+  static let manual = Manual(
+    name: "line", summary: "Cuts a stream into lines, each of them the text of an event.",
+    examples: [
+      Example(
+        "Another end of lines", config: "{ delimiter: '|' }", input: "order placed|order paid|",
+        output: "{\"message\": \"order placed\"}\n{\"message\": \"order paid\"}")
+    ])
+
   var charset = "UTF-8"
   var delimiter = "\n"
   var format: String?
   static let options: [Option<LineCodec>] = [
-    .option("charset", \.charset, "The character set of the text.", check: charsetCheck),
+    .option("charset", \.charset, "The character set of the text.", check: charsetComplaint),
     .option("delimiter", \.delimiter, "What ends a line.", check: { $0.isEmpty ? "must not be empty" : nil }),
     .option("format", \.format, "Accepted for Logstash's sake; inputs write nothing."),
   ]
 }
 
-private struct JSONCodec: PluginSettings {
+struct JSONCodec: PluginSettings {
+  static let manual = Manual(
+    name: "json", summary: "Reads a payload as a JSON object; an array of objects is several events.",
+    details: "A payload that is no JSON becomes the text of an event with the tag `_jsonparsefailure`.",
+    examples: [
+      Example(
+        "The document below a field", config: "{ target: document }", input: #"{"message": "order placed"}"#,
+        output: #"{"document": {"message": "order placed"}}"#)
+    ], failureTags: ["_jsonparsefailure"])
+
   var charset = "UTF-8"
   var target: FieldReference?
   static let options: [Option<JSONCodec>] = [
-    .option("charset", \.charset, "The character set of the document.", check: charsetCheck),
+    .option("charset", \.charset, "The character set of the document.", check: charsetComplaint),
     .option("target", \.target, "The field that takes the document; without it the event itself."),
   ]
 }
 
-private struct JSONLinesCodec: PluginSettings {
+struct JSONLinesCodec: PluginSettings {
+  static let manual = Manual(
+    name: "json_lines", summary: "Reads a JSON object a line.",
+    examples: [
+      Example(
+        "Two documents", config: "{}", input: "{\"n\": 1}\n{\"n\": 2}\n", output: "{\"n\": 1}\n{\"n\": 2}")
+    ], failureTags: ["_jsonparsefailure"])
+
   var charset = "UTF-8"
   var target: FieldReference?
   var delimiter = "\n"
   var lineSize: ByteCount?
   static let options: [Option<JSONLinesCodec>] = [
-    .option("charset", \.charset, "The character set of the documents.", check: charsetCheck),
+    .option("charset", \.charset, "The character set of the documents.", check: charsetComplaint),
     .option("target", \.target, "The field that takes a document; without it the event itself."),
     .option("delimiter", \.delimiter, "What ends a document.", check: { $0.isEmpty ? "must not be empty" : nil }),
     .option(

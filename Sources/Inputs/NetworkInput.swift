@@ -129,14 +129,26 @@ final class ServerInput<Server: Sendable>: Input {
   /// - Parameters:
   ///   - delimiter: As `payloadDelimiter`.
   ///   - cut: As `records`; without it a payload is one record.
-  init(
+  convenience init(
     port: InputPort, description: RecordDescription, delimiter: [UInt8]? = [10],
     cut: (@Sendable (UnsafeRawBufferPointer) -> [RecordBatch])? = nil, make: @escaping @Sendable () throws -> Server,
     begin: @escaping @Sendable (Server) -> Void,
     end: @escaping @Sendable (Server, Duration, @escaping @Sendable () -> Void) -> Void,
     figures: @escaping @Sendable (Server) -> InputStatistics
   ) {
-    ports = [port]
+    self.init(
+      ports: [port], description: description, delimiter: delimiter, cut: cut, make: make, begin: begin, end: end,
+      figures: figures)
+  }
+
+  init(
+    ports: [InputPort], description: RecordDescription, delimiter: [UInt8]? = [10],
+    cut: (@Sendable (UnsafeRawBufferPointer) -> [RecordBatch])? = nil, make: @escaping @Sendable () throws -> Server,
+    begin: @escaping @Sendable (Server) -> Void,
+    end: @escaping @Sendable (Server, Duration, @escaping @Sendable () -> Void) -> Void,
+    figures: @escaping @Sendable (Server) -> InputStatistics
+  ) {
+    self.ports = ports
     self.description = description
     payloadDelimiter = delimiter
     self.cut = cut

@@ -34,6 +34,10 @@ public struct ListenerConfiguration: Sendable {
   public var host = "0.0.0.0"
   /// 0 lets the system choose; `Listener.port` tells.
   public var port = 0
+  /// The path of a Unix socket that is listened on instead of host and port. It is removed at the stop.
+  public var path: String?
+  /// What lies at `path` is removed first.
+  public var replacesPath = false
   public var backlog = 1024
   /// Connections of this listener above which new ones are closed at once.
   public var maxConnections = 10_000
@@ -87,7 +91,10 @@ public final class Listener: @unchecked Sendable {  // unchecked: mutable state 
     var limit = rlimit()
     getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     descriptorLimit = Int(min(limit.rlim_cur, 1 << 30)) - configuration.reservedDescriptors
-    (descriptor, address) = try Listener.open(configuration)
+    (descriptor, address) =
+      if let path = configuration.path { try Listener.open(path, configuration) } else {
+        try Listener.open(configuration)
+      }
     spare = Glibc.open("/dev/null", O_RDONLY | O_CLOEXEC)
   }
 
@@ -96,6 +103,39 @@ public final class Listener: @unchecked Sendable {  // unchecked: mutable state 
     let (source, isStopped) = state.withLock { ($0.source, $0.isStopped) }
     if let source { source.cancel() } else if !isStopped { _ = Glibc.close(descriptor) }
     if spare >= 0 { _ = Glibc.close(spare) }
+  }
+
+  private static func open(
+    _ path: String, _ configuration: ListenerConfiguration
+  ) throws(ListenError) -> (CInt, PeerAddress) {
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    let bytes = Array(path.utf8)
+    let room = MemoryLayout.size(ofValue: address.sun_path)
+    do throws(SystemError) {
+      guard !bytes.isEmpty, bytes.count < room else { throw SystemError(ENAMETOOLONG, call: "bind") }
+      withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
+      if configuration.replacesPath { unlink(path) }
+      let fd = try systemCall("socket") {
+        socket(AF_UNIX, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue) | CInt(SOCK_NONBLOCK.rawValue), 0)
+      }
+      do throws(SystemError) {
+        try systemCall("bind") {
+          withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+              bind(fd, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+            }
+          }
+        }
+        try systemCall("listen") { listen(fd, CInt(clamping: max(1, configuration.backlog))) }
+        return (fd, PeerAddress(ip: path, port: 0))
+      } catch {
+        _ = Glibc.close(fd)
+        throw error
+      }
+    } catch {
+      throw .system(error, place: path)
+    }
   }
 
   private static func open(_ configuration: ListenerConfiguration) throws(ListenError) -> (CInt, PeerAddress) {
@@ -131,8 +171,10 @@ public final class Listener: @unchecked Sendable {  // unchecked: mutable state 
     let descriptor = self.descriptor
     source.setEventHandler { [weak self] in self?.acceptWaiting() }
     let state = self.state
+    let path = configuration.path
     source.setCancelHandler {
       _ = Glibc.close(descriptor)
+      if let path { unlink(path) }
       let waiting = state.withLock { state in
         state.isClosed = true
         defer { state.waiting = [] }

@@ -35,6 +35,8 @@ struct ArrivalLayout {
   private(set) var roots: [FieldReference] = []
   /// What the event has already stays.
   private(set) var onlyIfAbsent = false
+  /// `type`, `tags` and `add_field` of the input come first.
+  private(set) var followsDecoration = false
 
   /// The layout that an input's kind, field style and options make.
   init(_ description: RecordDescription) {
@@ -44,9 +46,12 @@ struct ArrivalLayout {
     case "http": addHTTP(description, isECS)
     case "tcp": addTCP(isECS)
     case "udp":
+      followsDecoration = true
       onlyIfAbsent = true
       add(.peerIP, description.option("source_ip_fieldname") ?? (isECS ? "[host][ip]" : "host"))
-    case "syslog": add(.peerIP, isECS ? "[host][ip]" : "host")
+    case "syslog":
+      followsDecoration = true
+      add(.peerIP, isECS ? "[host][ip]" : "host")
     case "stdin":
       onlyIfAbsent = true
       add(.hostName, isECS ? "[host][hostname]" : "host")

@@ -47,6 +47,9 @@ final class FlushTimer: Sendable {
     }
   }
 
+  /// Before the workers start: what filters kept between two runs is read.
+  func open() { for (step, _) in steps { step.built.timed?.open() } }
+
   func start() {
     if steps.isEmpty { return }
     state.update { $0.isRunning = true }
@@ -77,6 +80,7 @@ final class FlushTimer: Sendable {
   func finish(deadline: Instant) {
     if steps.isEmpty { return }
     flush(EventBatch(), isFinal: true)
+    for (step, _) in steps { step.built.timed?.close() }
     if state.wait(until: deadline, { $0.waiting == 0 ? true : nil }) == nil {
       Log.error(
         "pipeline.made-events-waiting", "The queue has not taken the events that filters gave out at the stop.",

@@ -16,6 +16,8 @@ package struct CompiledPipeline: Sendable {
   package let steps: [Step]
   package let inputs: [CompiledInput]
   package let outputs: [OutputStep]
+  /// The kinds of filters that there are, for decoding that parses.
+  package let filters: [String: FilterKind]
 }
 
 /// An input in its place.
@@ -75,7 +77,8 @@ extension CompiledPipeline {
       parts.contains(.inputs) ? file.inputs.compactMap { input($0, file, builder, environment, problems) } : []
     guard !problems.all[before...].contains(where: { $0.severity == .error }) else { return nil }
     return CompiledPipeline(
-      id: file.id, file: file, settings: settings, ecs: ecs, steps: steps, inputs: inputs, outputs: outputs)
+      id: file.id, file: file, settings: settings, ecs: ecs, steps: steps, inputs: inputs, outputs: outputs,
+      filters: environment.registry.filters)
   }
 
   private static func compile(_ steps: [PipelineStep], _ builder: StepBuilder) -> [Step] {
@@ -135,7 +138,8 @@ extension CompiledPipeline {
     }
     let context = InputContext(
       pipelineID: file.id, stepID: step.id, position: step.position, ecs: builder.mode(step.options),
-      services: environment.services, sink: environment.sink, deadLetters: environment.deadLetters)
+      services: environment.services, sink: environment.sink, deadLetters: environment.deadLetters,
+      expressions: environment.registry.expressions)
     let options = builder.without("ecs_compatibility", in: step.options, unless: kind.options)
     return kind.build(options, step.position, context, problems).map {
       CompiledInput(id: step.id, kind: step.plugin, position: step.position, input: $0)

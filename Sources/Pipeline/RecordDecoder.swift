@@ -7,15 +7,17 @@
 internal import Codecs
 internal import Diagnostics
 package import Events
-internal import PluginKit
+package import PluginKit
 package import Records
 
 /// The decoders of one worker, by descriptor. Not thread-safe.
 package final class RecordDecoders {
   private var decoders: [ObjectIdentifier: RecordDecoder] = [:]
   private var last: RecordDecoder?
+  private let filters: [String: FilterKind]
 
-  package init() {}
+  /// - Parameter filters: Those that decoding makes use of (`grok` and `date`, for syslog).
+  package init(filters: [String: FilterKind] = [:]) { self.filters = filters }
 
   /// To be called while no batch holds events: forgets what has grown too large.
   package func startBatch() {
@@ -28,7 +30,7 @@ package final class RecordDecoders {
     if let last, last.descriptor === descriptor { return last }
     let key = ObjectIdentifier(descriptor)
     // The decoder keeps its descriptor, so that the identity is not given to another one.
-    let decoder = decoders[key] ?? RecordDecoder(descriptor)
+    let decoder = decoders[key] ?? RecordDecoder(descriptor, filters: filters)
     decoders[key] = decoder
     last = decoder
     return decoder
@@ -43,12 +45,17 @@ package final class RecordDecoder {
   enum Codec: String { case plain, line, json, jsonLines = "json_lines", multiline }
   let codec: Codec
   let beats: BeatsEnvelope?
+  private let syslog: SyslogParser?
   /// `[event][original]` keeps the text that an event was made from.
   let keepsOriginal: Bool
   /// Where a JSON document goes; nil for the event itself.
   let target: FieldReference?
   let charset: CharsetDecoder?
   let limits = JSONLimits()
+  /// Takes the number in front of the payload, which a source of this machine counts with.
+  private let sequenceField: FieldReference?
+  private var sequence: Int64 = 0
+  private let hasMessage: Bool
   private let typeBits: ValueBits?
   /// Holds the bytes of `typeBits`.
   private let constants = StableBytes(0)
@@ -69,16 +76,19 @@ package final class RecordDecoder {
   private static let original = FieldReference.known("[event][original]")
   private static let originalFallback = FieldReference.known("[@metadata][event][original]")
 
-  package init(_ descriptor: RecordDescriptor) {
+  package init(_ descriptor: RecordDescriptor, filters: [String: FilterKind] = [:]) {
     self.descriptor = descriptor
     let description = RecordDescription(descriptor)
     self.description = description
+    syslog = description.input == "syslog" ? SyslogParser(description, filters: filters) : nil
     beats = description.codec == "beats" ? BeatsEnvelope(description) : nil
     codec = Codec(rawValue: beats == nil ? description.codec : description.option("codec") ?? "plain") ?? .json
     // JSON by lines has none, and Logstash's default codec of beats only where its name is to be seen.
     keepsOriginal =
       description.ecs.isOn && codec != .jsonLines && description.option("original") != "false"
     target = description.option("target").flatMap { try? FieldReference($0) }
+    sequenceField = description.option("sequence_field").flatMap { try? FieldReference($0) }
+    hasMessage = description.option("message") != "none"
     charset = description.charset == "UTF-8" ? nil : CharsetDecoder(description.charset)
     typeBits = description.type.map { [constants] type in
       Array(type.utf8).withUnsafeBytes { .text(staying: constants.copy($0)) }
@@ -111,6 +121,7 @@ package final class RecordDecoder {
     if continuesBehind != nil { return body(decodeMade(payload, record, arrivalNs, batch)) }
     let arrival = Arrival(batch: batch, record: record, ns: arrivalNs, fields: fields(of: context))
     if beats != nil { return decodeBeats(payload, arrival, body) }
+    if sequenceField != nil { return decode(takeSequence(payload), arrival, body) }
     guard let charset else { return decode(payload, arrival, body) }
     converted.removeAll()
     charset.append(payload, to: &converted)
@@ -126,6 +137,18 @@ package final class RecordDecoder {
     try? event.set(.message, text(payload, event))
     event.addTag("_jsonparsefailure")
     return event
+  }
+
+  /// Reads the number at the front and returns what stands behind the blank after it.
+  private func takeSequence(_ payload: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
+    var i = 0
+    sequence = 0
+    while i < payload.count, i < 18, payload[i] &- 48 < 10 {
+      sequence = sequence * 10 + Int64(payload[i] - 48)
+      i += 1
+    }
+    if i < payload.count, payload[i] == 32 { i += 1 }
+    return UnsafeRawBufferPointer(rebasing: payload[i...])
   }
 
   /// What all events of a payload have in common.
@@ -161,6 +184,13 @@ package final class RecordDecoder {
   // MARK: What every event gets
 
   private func finish(_ event: Event, _ arrival: Arrival, _ body: (Event) -> Void) {
+    if let sequenceField { try? event.set(sequenceField, .integer(sequence)) }
+    if layout.followsDecoration {
+      decorate(event)
+      if !arrival.fields.isEmpty { arrival.fields.apply(to: event) }
+      syslog?.parse(event, in: arrival.batch)
+      return body(event)
+    }
     if !arrival.fields.isEmpty { arrival.fields.apply(to: event) }
     decorate(event)
     body(event)
@@ -193,7 +223,7 @@ package final class RecordDecoder {
   private func makeText(_ payload: UnsafeRawBufferPointer, _ arrival: Arrival) -> Event {
     let event = arrival.makeEvent()
     let bits = text(payload, event)
-    try? event.set(.message, bits)
+    if hasMessage { try? event.set(.message, bits) }
     if keepsOriginal { setOriginal(event, bits) }
     // Only lines that were joined hold a line feed.
     if codec == .multiline, !multilineTag.isEmpty, payload.contains(10) { add(multilineTag, to: event) }

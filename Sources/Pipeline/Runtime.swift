@@ -51,6 +51,8 @@ package final class PipelineRuntime: Sendable {
   package let queue: any EventQueue
   package let deadLetters: any DeadLetterSink
   package let settings: RuntimeSettings
+  /// The kinds of filters that there are, for decoding that parses.
+  let filters: [String: FilterKind]
 
   package let eventsIn = Counter()
   package let eventsFiltered = Counter()
@@ -68,8 +70,9 @@ package final class PipelineRuntime: Sendable {
 
   package init(
     id: String, steps: [Step], outputs: [OutputStep], queue: any EventQueue, deadLetters: any DeadLetterSink,
-    settings: RuntimeSettings
+    settings: RuntimeSettings, filters: [String: FilterKind] = [:]
   ) {
+    self.filters = filters
     self.id = id
     self.steps = steps
     self.outputs = outputs
@@ -89,6 +92,7 @@ package final class PipelineRuntime: Sendable {
   /// Starts outputs, then workers.
   package func start() throws {
     for step in outputs { try step.output.start() }
+    timer.open()
     for number in 0..<max(1, settings.workers) {
       threads.update { $0.running += 1 }
       startThread("worker-\(number)") { [self] in
@@ -155,7 +159,7 @@ private final class Worker: ConditionFailureHandler {
   private let number: Int
   private let batch = EventBatch()
   private var runner: StepRunner!
-  private let decoders = RecordDecoders()
+  private let decoders: RecordDecoders
   private var selection: [Int32] = []
   private var part: [Int32] = []
   /// How many outputs an event goes to.
@@ -171,6 +175,7 @@ private final class Worker: ConditionFailureHandler {
   init(_ runtime: PipelineRuntime, number: Int) {
     self.runtime = runtime
     self.number = number
+    decoders = RecordDecoders(filters: runtime.filters)
     runner = StepRunner(runtime.steps, handler: self)
   }
 

@@ -1,6 +1,7 @@
 //  Compiled steps, and the walk of a batch through them.
 //
-//  Each filter sees the whole batch before the next one does. A branch splits the batch in two, runs both sides and
+//  Each filter sees the whole batch before the next one does, but for filters with state in common: between the first and
+//  the last of them events pass one by one. A branch splits the batch in two, runs both sides and
 //  joins them again in order. Events that a filter makes follow directly behind the event they came from and meet only
 //  the later steps.
 
@@ -81,6 +82,8 @@ package final class StepRunner {
   private let steps: [Run]
   package let scratch = MatchScratch()
   private weak var handler: (any ConditionFailureHandler)?
+  /// The outermost steps that events pass one by one.
+  private let singly: Range<Int>
   /// The clock by which steps are measured.
   private let clock: @Sendable () -> Instant
 
@@ -90,6 +93,21 @@ package final class StepRunner {
     self.clock = clock
     self.steps = steps.map(StepRunner.instantiate)
     self.handler = handler
+    singly = StepRunner.singly(steps)
+  }
+
+  private static func singly(_ steps: [Step]) -> Range<Int> {
+    var places: [String: [Int]] = [:]
+    func note(_ step: Step, at place: Int) {
+      switch step {
+      case .filter(let step): if let group = step.built.orderGroup { places[group, default: []].append(place) }
+      case .branch(let branch): for step in branch.then + branch.otherwise { note(step, at: place) }
+      }
+    }
+    for (place, step) in steps.enumerated() { note(step, at: place) }
+    let common = places.values.filter { $0.count > 1 }.joined()
+    guard let first = common.min(), let last = common.max() else { return 0..<0 }
+    return first..<last + 1
   }
 
   private static func instantiate(_ step: Step) -> Run {
@@ -101,31 +119,51 @@ package final class StepRunner {
 
   /// Runs the steps over `selection`, which then holds the events that remain, new ones included.
   package func run(_ batch: EventBatch, _ selection: inout [Int32]) {
-    run(steps, batch, &selection)
+    runOutermost(from: 0, batch, &selection)
     selection.removeAll { batch[$0].isCancelled }
+  }
+
+  private func runOutermost(from start: Int, _ batch: EventBatch, _ selection: inout [Int32]) {
+    guard start < singly.upperBound else { return run(steps[start...], batch, &selection) }
+    run(steps[start..<max(start, singly.lowerBound)], batch, &selection)
+    var result: [Int32] = []
+    result.reserveCapacity(selection.count)
+    var one: [Int32] = []
+    for i in selection where !batch[i].isCancelled {
+      one.removeAll(keepingCapacity: true)
+      one.append(i)
+      run(steps[max(start, singly.lowerBound)..<singly.upperBound], batch, &one)
+      result += one
+    }
+    selection = result
+    run(steps[singly.upperBound...], batch, &selection)
   }
 
   /// Runs only the steps behind the one with that id: the rest of its branch, then what follows the branch. Where there
   /// is no such step any more the events have passed all filters.
   package func run(_ batch: EventBatch, _ selection: inout [Int32], behind stepID: String) {
-    _ = run(steps, batch, &selection, behind: stepID)
+    if let next = run(steps, batch, &selection, behind: stepID) { runOutermost(from: next, batch, &selection) }
     selection.removeAll { batch[$0].isCancelled }
   }
 
-  private func run(_ runs: [Run], _ batch: EventBatch, _ selection: inout [Int32], behind stepID: String) -> Bool {
+  /// Runs what lies behind the step within its branch.
+  ///
+  /// - Returns: The place of what follows in `runs`; nil where the step is not among them.
+  private func run(
+    _ runs: [Run], _ batch: EventBatch, _ selection: inout [Int32], behind stepID: String
+  ) -> Int? {
     for (i, run) in runs.enumerated() {
       switch run {
-      case .filter(let step, _): guard step.id == stepID else { continue }
+      case .filter(let step, _): if step.id == stepID { return i + 1 }
       case .branch(_, let then, let otherwise):
-        guard
-          self.run(then, batch, &selection, behind: stepID)
-            || self.run(otherwise, batch, &selection, behind: stepID)
-        else { continue }
+        for side in [then, otherwise] {
+          guard let next = self.run(side, batch, &selection, behind: stepID) else { continue }
+          self.run(side[next...], batch, &selection)
+          return i + 1
+        }
       }
-      self.run(Array(runs[(i + 1)...]), batch, &selection)
-      return true
     }
-    return false
+    return nil
   }
 
   /// Lets filters give out what they hold, at the end of a run without a queue; the events run through the steps behind
@@ -136,13 +174,13 @@ package final class StepRunner {
     return made
   }
 
-  private func run(_ runs: [Run], _ batch: EventBatch, _ selection: inout [Int32]) {
+  private func run(_ runs: ArraySlice<Run>, _ batch: EventBatch, _ selection: inout [Int32]) {
     for run in runs where !selection.isEmpty {
       switch run {
       case .filter(let step, let filter): self.run(step, filter, batch, &selection)
       case .branch(let step, let then, let otherwise):
         split(step.condition, step.position, batch, &selection) { side, part in
-          self.run(side ? then : otherwise, batch, &part)
+          self.run(side ? then[...] : otherwise[...], batch, &part)
         }
       }
     }
@@ -249,7 +287,7 @@ package final class StepRunner {
   private func flush(_ runs: [Run], _ batch: EventBatch, _ nowNs: Int64, _ isFinal: Bool) -> [Int32] {
     var carried: [Int32] = []
     for run in runs {
-      if !carried.isEmpty { self.run([run], batch, &carried) }
+      if !carried.isEmpty { self.run([run][...], batch, &carried) }
       switch run {
       case .filter(let step, _):
         guard let timed = step.built.timed else { continue }

@@ -28,10 +28,15 @@ public protocol FilterPlugin: Sendable {
   func makeFilter() -> any Filter
   /// What time changes in the state that the workers share; nil for filters that wait for nothing.
   var timed: (any TimedState)? { get }
+  /// Names what several steps of a pipeline change together. Where more than one step has the same name, events pass from
+  /// the first to the last of them one by one, so that a step never sees an event before the others have seen those in
+  /// front of it.
+  var orderGroup: String? { get }
 }
 
 extension FilterPlugin {
   public var timed: (any TimedState)? { nil }
+  public var orderGroup: String? { nil }
 }
 
 /// Shared state that a timer looks at. Called by one thread at a time, while workers are at work.
@@ -40,6 +45,15 @@ public protocol TimedState: AnyObject, Sendable {
   ///
   /// - Parameter isFinal: True for the last call of a run, which no time has passed before; no worker is at work then.
   func flush(_ batch: FlushBatch, isFinal: Bool)
+  /// A run of the pipeline begins: what was kept between two runs may be read. `sluice try` and tests skip it.
+  func open()
+  /// The run has ended, behind the final flush.
+  func close()
+}
+
+extension TimedState {
+  public func open() {}
+  public func close() {}
 }
 
 /// The part of a filter that one worker owns. Not thread-safe.

@@ -43,9 +43,12 @@ extension Input {
 public struct InputPort: Hashable, Sendable {
   public var host: String
   public var port: Int
-  public init(host: String, port: Int) {
+  /// UDP, whose ports are apart from those of TCP.
+  public var isDatagram: Bool
+  public init(host: String, port: Int, isDatagram: Bool = false) {
     self.host = host
     self.port = port
+    self.isDatagram = isDatagram
   }
 }
 
@@ -72,10 +75,12 @@ public struct InputContext: Sendable {
   public let sink: any RecordSink
   /// Takes what an input must refuse for ever, such as an event beyond its size.
   public let deadLetters: any DeadLetterSink
+  /// For codecs that look for expressions; nil where there is no library of patterns.
+  public let expressions: (any ExpressionCompiler)?
 
   public init(
     pipelineID: String, stepID: String, position: SourcePosition, ecs: ECSMode, services: Services,
-    sink: any RecordSink, deadLetters: any DeadLetterSink
+    sink: any RecordSink, deadLetters: any DeadLetterSink, expressions: (any ExpressionCompiler)? = nil
   ) {
     self.pipelineID = pipelineID
     self.stepID = stepID
@@ -84,5 +89,6 @@ public struct InputContext: Sendable {
     self.services = services
     self.sink = sink
     self.deadLetters = deadLetters
+    self.expressions = expressions
   }
 }

@@ -70,6 +70,8 @@ public struct BuiltFilter: Sendable {
   public let makeFilter: @Sendable () -> any Filter
   /// What a timer looks at; nil for most filters.
   public let timed: (any TimedState)?
+  /// What its state has in common with other steps.
+  public let orderGroup: String?
 }
 
 /// A kind of filter.
@@ -93,7 +95,9 @@ public struct FilterKind: Sendable {
       guard !problems.all[before...].contains(where: { $0.severity == .error }) else { return nil }
       do {
         let plugin = try Plugin(settings, context)
-        return BuiltFilter(success: common.actions, makeFilter: { plugin.makeFilter() }, timed: plugin.timed)
+        return BuiltFilter(
+          success: common.actions, makeFilter: { plugin.makeFilter() }, timed: plugin.timed,
+          orderGroup: plugin.orderGroup)
       } catch {
         report(error, "filter '\(Plugin.manual.name)'", reader, position, problems)
         return nil
@@ -170,13 +174,33 @@ private func report(
   }
 }
 
+/// A kind of codec, as the reference describes it; inputs build it themselves.
+public struct CodecKind: Sendable {
+  public let manual: Manual
+  public let options: [OptionDescription]
+
+  public init(_ manual: Manual, _ options: [OptionDescription]) {
+    self.manual = manual
+    self.options = options
+  }
+}
+
 /// All plugins that there are, by name.
 public struct Registry: Sendable {
   public let inputs: [String: InputKind]
   public let filters: [String: FilterKind]
   public let outputs: [String: OutputKind]
+  /// Codecs of inputs.
+  public let codecs: [CodecKind]
+  /// The library of patterns for plugins that are no filters.
+  public let expressions: (any ExpressionCompiler)?
 
-  public init(inputs: [InputKind], filters: [FilterKind], outputs: [OutputKind]) {
+  public init(
+    inputs: [InputKind], filters: [FilterKind], outputs: [OutputKind], codecs: [CodecKind] = [],
+    expressions: (any ExpressionCompiler)? = nil
+  ) {
+    self.codecs = codecs
+    self.expressions = expressions
     self.inputs = Dictionary(uniqueKeysWithValues: inputs.map { ($0.manual.name, $0) })
     self.filters = Dictionary(uniqueKeysWithValues: filters.map { ($0.manual.name, $0) })
     self.outputs = Dictionary(uniqueKeysWithValues: outputs.map { ($0.manual.name, $0) })
@@ -186,7 +210,7 @@ public struct Registry: Sendable {
 /// What the reference says of a plugin, whatever its kind.
 public struct PluginDescription: Sendable {
   public enum Kind: String, Sendable, CaseIterable {
-    case input, filter, output
+    case input, codec, filter, output
   }
   public let kind: Kind
   public let manual: Manual
@@ -204,6 +228,7 @@ extension Registry {
     let all =
       switch kind {
       case .input: inputs.values.map { PluginDescription(kind, $0.manual, $0.options, $0.commonOptions) }
+      case .codec: codecs.map { PluginDescription(kind, $0.manual, $0.options, []) }
       case .filter: filters.values.map { PluginDescription(kind, $0.manual, $0.options, $0.commonOptions) }
       case .output: outputs.values.map { PluginDescription(kind, $0.manual, $0.options, $0.commonOptions) }
       }

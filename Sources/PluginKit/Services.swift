@@ -33,6 +33,30 @@ public final class Services: Sendable {
     try readFile(self.path(path), limitBytes: limitBytes)
   }
 
+  /// Replaces a file as a whole: readers and a crash see the old content or the new one. Its folder is made.
+  public func write(_ path: String, _ bytes: UnsafeRawBufferPointer) throws(SystemError) {
+    let path = self.path(path)
+    let temporary = path + ".new"
+    if let end = path.lastIndex(of: "/") { mkdir(String(path[..<end]), 0o750) }
+    let descriptor = try systemCall("open \(temporary)") {
+      open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o640)
+    }
+    defer { close(descriptor) }
+    var offset = 0
+    while offset < bytes.count {
+      offset += try systemCall("write \(temporary)") {
+        Glibc.write(descriptor, bytes.baseAddress.map { $0 + offset }, bytes.count - offset)
+      }
+    }
+    try systemCall("sync \(temporary)") { fdatasync(descriptor) }
+    try systemCall("rename \(temporary)") { rename(temporary, path) }
+  }
+
+  public func remove(_ path: String) throws(SystemError) {
+    let path = self.path(path)
+    try systemCall("unlink \(path)") { unlink(path) }
+  }
+
   /// When a file was last changed (nanoseconds since 1970) and its size; nil when it is not there.
   public func stamp(_ path: String) -> (modifiedNs: Int64, bytes: Int64)? {
     var info = Glibc.stat()

@@ -17,12 +17,13 @@ package struct Reference: Sendable {
   }
 
   /// Names of the pages, in the order in which they are read.
-  package static let pages = ["inputs", "filters", "outputs", "pipeline", "settings", "commands"]
+  package static let pages = ["inputs", "codecs", "filters", "outputs", "pipeline", "settings", "commands"]
 
   /// A page in Markdown; nil where there is none of this name.
   package func page(_ name: String) -> String? {
     switch name {
     case "inputs": plugins(.input)
+    case "codecs": plugins(.codec)
     case "filters": plugins(.filter)
     case "outputs": plugins(.output)
     case "pipeline": pipelinePage
@@ -87,6 +88,9 @@ package struct Reference: Sendable {
 
   /// An example as it stands in a pipeline file.
   func configuration(of plugin: PluginDescription, _ example: Example) -> String {
+    if plugin.kind == .codec {
+      return "inputs:\n  - tcp: { port: 5001, codec: { \(plugin.manual.name): \(example.config) } }"
+    }
     let lines = example.config.split(separator: "\n", omittingEmptySubsequences: false)
     if lines.count == 1 { return "\(plugin.kind.rawValue)s:\n  - \(plugin.manual.name): \(example.config)" }
     let body = lines.map { $0.isEmpty ? "" : "      " + $0 }.joined(separator: "\n")
@@ -99,7 +103,7 @@ package struct Reference: Sendable {
 
   static func words(for kind: PluginDescription.Kind) -> (given: String, result: String) {
     switch kind {
-    case .input: ("A sender sends", "and the event holds")
+    case .input, .codec: ("A sender sends", "and the event holds")
     case .filter: ("An event", "becomes")
     case .output: ("An event", "is written as")
     }

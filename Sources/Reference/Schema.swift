@@ -23,9 +23,9 @@ extension Reference {
   private var pipelineSchema: String {
     let settings = SettingsSchema(PipelineSettings.descriptions, shortening: "pipeline.")
     var definitions = settings.definitions
-    for kind in PluginDescription.Kind.allCases {
+    for kind in PluginDescription.Kind.allCases where kind != .codec {
       for plugin in registry.descriptions(kind) {
-        let options = plugin.options + plugin.commonOptions
+        let options = plugin.options.map { kind == .input ? namingCodecs($0) : $0 } + plugin.commonOptions
         definitions.append(
           "\(jsonText("\(kind.rawValue).\(plugin.manual.name)")):{\"description\":\(jsonText(plugin.manual.summary)),"
             + options.jsonSchema().dropFirst())
@@ -43,6 +43,21 @@ extension Reference {
       + "\"tests\":{\"description\":\"What `sluice test` runs.\",\"type\":[\"array\",\"null\"],"
       + "\"items\":\(PipelineTest.descriptions.jsonSchema())}},"
       + "\"additionalProperties\":false,\"$defs\":{\(definitions.joined(separator: ","))}}"
+  }
+
+  /// An input's codec by name, or a map of the name to the codec's options.
+  private func namingCodecs(_ option: OptionDescription) -> OptionDescription {
+    guard option.typeName == PluginChoice.typeName else { return option }
+    let codecs = registry.descriptions(.codec)
+    let maps = codecs.map { codec in
+      var option = OptionDescription(
+        name: codec.manual.name, typeName: "", schema: .nested(codec.options), sentence: codec.manual.summary)
+      option.isRequired = true
+      return OptionSchema.nested([option])
+    }
+    var named = option
+    named.schema = .oneOf([.choice(codecs.map(\.manual.name))] + maps)
+    return named
   }
 
   private var settingsSchema: String {

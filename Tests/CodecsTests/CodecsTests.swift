@@ -193,6 +193,35 @@ private func unpacked(_ bytes: [UInt8], _ encoding: BodyEncoding, limit: Int = 1
     #expect(hex(empty) == "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad")
   }
 
+  @Test(arguments: DigestKind.allCases)
+  func `one keyed digester gives the HMACs of many messages`(_ kind: DigestKind) throws {
+    for keyLength in [0, 1, 63, 64, 65, 127, 128, 129, 300] {
+      let key = [UInt8](repeating: 7, count: keyLength)
+      let digester = try KeyedDigester(kind, key: key)
+      var made = [UInt8](repeating: 0, count: digester.length)
+      for message in [[], [1, 2, 3], text(1000)] as [[UInt8]] {
+        message.withUnsafeBytes { digester.update($0) }
+        made.withUnsafeMutableBytes { digester.finish(into: $0) }
+        #expect(made == (try Digest.hmac(kind, key: key, message)))
+      }
+    }
+  }
+
+  @Test func `murmur gives its published values at every length of tail`() {
+    func short(_ text: String, _ seed: UInt32 = 0) -> UInt32 {
+      Array(text.utf8).withUnsafeBytes { Murmur3.hash32($0, seed: seed) }
+    }
+    #expect(short("") == 0)
+    #expect(short("", 1) == 0x514e_28b7)
+    #expect(short("test") == 0xba6b_d213)
+    #expect(short("Hello, world!", 0x9747_b28c) == 0x2488_4cba)
+    #expect(short("The quick brown fox jumps over the lazy dog") == 0x2e4f_f723)
+    let long = Array("The quick brown fox jumps over the lazy dog".utf8).withUnsafeBytes { Murmur3.hash128($0) }
+    #expect(long.0 == 0xe34b_bc7b_bc07_1b6c && long.1 == 0x7a43_3ca9_c49a_9347)
+    let nothing = Murmur3.hash128(UnsafeRawBufferPointer(start: nil, count: 0))
+    #expect(nothing.0 == 0 && nothing.1 == 0)
+  }
+
   @Test func `comparison sees every byte`() {
     #expect(Digest.isEqual([1, 2, 3], [1, 2, 3]))
     #expect(!Digest.isEqual([1, 2, 3], [1, 2, 4]))

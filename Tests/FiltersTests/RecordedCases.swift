@@ -13,6 +13,7 @@ import Testing
   }
 
   static let recordings: [Recording] = [
+    Recording(name: "aggregate"),
     Recording(name: "bytes"),
     Recording(name: "cidr"),
     Recording(name: "clone"),
@@ -20,7 +21,9 @@ import Testing
     Recording(name: "csv"),
     Recording(name: "date"),
     Recording(name: "dissect"),
+    Recording(name: "dns"),
     Recording(name: "drop"),
+    Recording(name: "elapsed"),
     // A map that a value joins stays one element (as common-decorate-022 has it); a map as a text is refused at start.
     Recording(name: "event", known: ["event-decorate-002", "event-decorate-003", "event-decorate-004"]),
     Recording(name: "fingerprint"),
@@ -37,6 +40,7 @@ import Testing
     // A word without a value takes its whole separator with it, where upstream leaves half of it (022); trimming is for
     // the ends of a key, not of each of its lines (046).
     Recording(name: "kv", known: ["kv-random-022", "kv-random-046"]),
+    Recording(name: "metrics"),
     // Upstream reads `-0905` as an octal number and fails; in a log it is decimal, as `007` is.
     Recording(name: "mutate", known: ["mutate-random-005"]),
     Recording(name: "prune"),

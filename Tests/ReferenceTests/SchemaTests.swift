@@ -50,7 +50,10 @@ import Testing
     let plugin = subject.plugin
     for example in plugin.manual.examples {
       let body = example.config.split(separator: "\n").map { "      \($0)\n" }.joined()
-      let file = "\(plugin.kind.rawValue)s:\n  - \(plugin.manual.name):\n\(body)"
+      var file = "\(plugin.kind.rawValue)s:\n  - \(plugin.manual.name):\n\(body)"
+      if plugin.kind == .codec {
+        file = "inputs:\n  - tcp: { port: 5001, codec: { \(plugin.manual.name): \(example.config) } }\n"
+      }
       #expect(try problems(file) == [], "the example '\(example.title)' of \(plugin.title)")
     }
   }
@@ -95,6 +98,8 @@ import Testing
     "inputs:\n  - beats: { port: abc }\n",
     "inputs:\n  - tcp\n",
     "inputs:\n  - beats: {}\n    http: {}\n",
+    "inputs:\n  - tcp: { port: 1, codec: jason }\n",
+    "inputs:\n  - tcp: { port: 1, codec: { line: { charsets: UTF-8 } } }\n",
     "inputs:\n  - id: a\n",
     "inputs: { beats: {} }\n",
     "inputs:\n  - if: '[a]'\n    then: [beats]\n",

@@ -71,7 +71,7 @@ struct BeatsInput: InputPlugin {
         "codec", "lines cannot be joined here, since those of several files come mixed",
         hint: "join them where they are read: `multiline` of Filebeat's input")
     }
-    let codec = try InputCodec(settings.codec ?? PluginChoice("plain"))
+    let codec = try InputCodec(settings.codec ?? PluginChoice("plain"), context)
     let description = settings.listen.common.description(
       "beats", codec: "beats", codec, context, options: try options(settings, codec))
     var configuration = BeatsConfiguration(host: settings.listen.host, port: settings.port.number)

@@ -29,9 +29,10 @@ struct BodyCutter: Sendable {
   var eventBytes = 64 << 20
   var jsonDepth = 512
 
+  /// The records of a body; all of one descriptor make one batch.
   func cut(
     _ body: borrowing ByteBuffer, contentType: String, _ context: RecordContext?
-  ) throws(BodyFault) -> RecordBatch {
+  ) throws(BodyFault) -> [RecordBatch] {
     let type = mediaType(contentType)
     let rule = rules[type] ?? (readsJSONTypes && isJSON(type) ? json : other)
     if let name = charset(ofContentType: contentType), let decoder = CharsetDecoder(name) {
@@ -43,32 +44,32 @@ struct BodyCutter: Sendable {
   }
 
   /// A body without a request: as JSON where it begins like an object or a list, else by the codec.
-  func records(of bytes: UnsafeRawBufferPointer, prefersJSON: Bool) -> RecordBatch {
+  func records(of bytes: UnsafeRawBufferPointer, prefersJSON: Bool) -> [RecordBatch] {
     var body = ByteBuffer(capacity: bytes.count)
     body.append(bytes)
     let first = bytes.first { $0 != 32 && ($0 < 9 || $0 > 13) }
     let isJSON = prefersJSON && (first == UInt8(ascii: "{") || first == UInt8(ascii: "["))
     let rule = isJSON ? json : other
-    if let batch = try? cut(body, rule, nil) { return batch }
-    return RecordBatch(descriptor: rule.descriptor, context: nil)
+    return (try? cut(body, rule, nil)) ?? []
   }
 
   private func cut(
     _ body: borrowing ByteBuffer, _ rule: BodyRule, _ context: RecordContext?
-  ) throws(BodyFault) -> RecordBatch {
+  ) throws(BodyFault) -> [RecordBatch] {
     switch rule.cutting {
-    case .json: return try cutJSON(body, rule, context)
+    case .json: return [try cutJSON(body, rule, context)]
     case .whole, .delimited:
       // Bytes that are no UTF-8 are replaced here, as the request names no other character set.
       if firstInvalidUTF8(body.bytes) != nil { return try cut(repaired(body), rule, context) }
     }
+    if let joining = rule.multiline { return joining.records(of: body.bytes, context) }
     let batch = RecordBatch(descriptor: rule.descriptor, context: context)
     if case .delimited(let delimiter) = rule.cutting {
       try cutLines(body.bytes, delimiter, into: batch)
     } else {
       try append(body.bytes, to: batch)
     }
-    return batch
+    return [batch]
   }
 
   private func repaired(_ body: borrowing ByteBuffer) -> ByteBuffer {

@@ -104,7 +104,7 @@ struct HTTPInput: InputPlugin {
     return ServerInput<HTTPInputServer>(
       port: InputPort(host: settings.listen.host, port: settings.port.number),
       description: RecordDescription(settings.additionalCodecs == nil ? json.descriptor : other.descriptor),
-      delimiter: nil, cut: { [bodies.records(of: $0, prefersJSON: complete.readsJSONTypes)] },
+      delimiter: nil, cut: { bodies.records(of: $0, prefersJSON: complete.readsJSONTypes) },
       make: {
         try HTTPInputServer(
           complete, queues: NetworkInputs.queues, sink: context.sink, json: json, other: other, rules: types,
@@ -125,8 +125,9 @@ private struct BodyRules {
   }
 
   func rule(_ choice: PluginChoice) throws -> BodyRule {
-    let codec = try InputCodec(choice)
-    let descriptor = descriptor(codec)
+    let codec = try InputCodec(choice, context)
+    let description = description(codec)
+    let descriptor = description.descriptor
     switch codec.kind {
     case .plain: return BodyRule(.whole, descriptor)
     case .line: return BodyRule(.delimited(codec.delimiter), descriptor)
@@ -140,18 +141,21 @@ private struct BodyRules {
       if context.ecs.isOn {
         var several = codec
         several.kind = .jsonLines
-        rule.several = self.descriptor(several)
+        rule.several = self.description(several).descriptor
       }
+      return rule
+    case .multiline:
+      var rule = BodyRule(.whole, descriptor)
+      rule.multiline = codec.multiline.map { LineJoining($0, description) }
       return rule
     }
   }
 
-  private func descriptor(_ codec: InputCodec) -> RecordDescriptor {
+  private func description(_ codec: InputCodec) -> RecordDescription {
     var options: [RecordDescription.Setting] = []
     if let field = settings.remoteHostField { options.append(.init("remote_host_target_field", field.description)) }
     if let field = settings.headersField { options.append(.init("request_headers_target_field", field.description)) }
     return settings.listen.common.description(
-      "http", codec: codec.kind.rawValue, codec, context, options: options
-    ).descriptor
+      "http", codec: codec.kind.rawValue, codec, context, options: options)
   }
 }

@@ -26,6 +26,8 @@ public struct BodyRule: Sendable {
   public var descriptor: RecordDescriptor
   /// For the events of a JSON body that holds several; nil where those are decoded as one is.
   public var several: RecordDescriptor?
+  /// Joins the lines of a body that is text.
+  var multiline: LineJoining?
 
   public init(_ cutting: BodyCutting, _ descriptor: RecordDescriptor) {
     self.cutting = cutting

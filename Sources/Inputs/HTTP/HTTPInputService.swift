@@ -97,10 +97,9 @@ final class HTTPInputService: HTTPService {
       return request.answer(answerToGet(request.head.path))
     }
     do throws(Refusal) {
-      let batch = try makeBatch(request)
+      let batches = try makeBatches(request).filter { $0.count > 0 }
       release(request)
-      guard batch.count > 0 else { return request.answer(accepted) }
-      append(batch, request)
+      append(batches[...], request)
     } catch {
       release(request)
       request.answer(error.response)
@@ -116,7 +115,7 @@ final class HTTPInputService: HTTPService {
 
   private struct Refusal: Error { var response: HTTPResponse }
 
-  private func makeBatch(_ request: HTTPRequest) throws(Refusal) -> RecordBatch {
+  private func makeBatches(_ request: HTTPRequest) throws(Refusal) -> [RecordBatch] {
     var body = request.takeBody()
     let encoding = request.head.header("content-encoding").flatMap { BodyEncoding(contentEncoding: $0.lowercased()) }
     if let encoding, !body.isEmpty {
@@ -139,7 +138,9 @@ final class HTTPInputService: HTTPService {
     }
   }
 
-  private func append(_ batch: RecordBatch, _ request: HTTPRequest) {
+  /// Appends one batch behind the other; there are several only where a codec joins lines and a bound ended an event.
+  private func append(_ batches: ArraySlice<RecordBatch>, _ request: HTTPRequest) {
+    guard let batch = batches.first else { return request.answer(accepted) }
     let bytes = batch.byteCount
     let count = batch.count
     budget.add(bytes)
@@ -152,7 +153,7 @@ final class HTTPInputService: HTTPService {
         metrics.events.add(count)
         metrics.bytes.add(bytes)
         metrics.batches.add()
-        request.answer(accepted)
+        append(batches.dropFirst(), request)
       case .failure(.closed):
         request.answer(refusal(503, "http.stopping", "the queue is closing", retry: true, closes: true))
       case .failure(.tooLarge(let limit)):

@@ -49,7 +49,7 @@ struct TCPInput: InputPlugin {
   }
 
   static func make(_ settings: Settings, _ context: InputContext) throws -> any Input {
-    let codec = try InputCodec(settings.codec).forStream
+    let codec = try InputCodec(settings.codec, context).forStream
     var configuration = TCPLineConfiguration(host: settings.listen.host, port: settings.port.number)
     configuration.listener = try settings.listen.listener(port: settings.port.number, context, clients: .required)
     configuration.listener.keepAlive = settings.keepAlive
@@ -58,10 +58,13 @@ struct TCPInput: InputPlugin {
     configuration.looksUpNames = settings.looksUpNames
     configuration.delimiter = codec.delimiter
     let description = settings.listen.common.description("tcp", codec: codec.kind.rawValue, codec, context)
+    let joining = codec.multiline.map { LineJoining($0, description) }
+    configuration.multiline = joining
     let complete = configuration
     return ServerInput<TCPLineServer>(
       port: InputPort(host: settings.listen.host, port: settings.port.number), description: description,
-      delimiter: codec.delimiter,
+      delimiter: codec.multiline == nil ? codec.delimiter : nil,
+      cut: joining?.cut,
       make: {
         try TCPLineServer(
           complete, queues: NetworkInputs.queues, sink: context.sink, descriptor: description.descriptor,

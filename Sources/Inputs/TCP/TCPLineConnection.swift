@@ -25,6 +25,10 @@ final class TCPLineConnection: ConnectionHandler, @unchecked Sendable {  // unch
   /// The line under way; `lineBytes` counts also what was not kept of an oversized one.
   private var line = ByteBuffer()
   private var lineBytes = 0
+  private let joiner: MultilineJoiner?
+  /// Counts what was joined, so that a timer knows whether its line is still the last.
+  private var joinedCount = 0
+  private var joinerBytes = 0
   private var inFlightBytes = 0
   private var inFlightBatches = 0
   private var isHeld = false
@@ -37,6 +41,7 @@ final class TCPLineConnection: ConnectionHandler, @unchecked Sendable {  // unch
     queue = connection.queue
     peer = connection.peer
     needsProxyLine = shared.configuration.proxyProtocol
+    joiner = shared.configuration.multiline.map { MultilineJoiner($0) }
     moveDeadline()
   }
 
@@ -65,7 +70,10 @@ final class TCPLineConnection: ConnectionHandler, @unchecked Sendable {  // unch
   }
 
   private func makeContext(isPartialLine: Bool) -> RecordContext {
-    ContextText.connection(
+    if let local = shared.configuration.local {
+      return ContextText.local(host: local.host, path: local.path, isPartialLine: isPartialLine)
+    }
+    return ContextText.connection(
       peer: peer, name: peerName, tls: connection.tlsIdentity, proxy: proxy, isPartialLine: isPartialLine)
   }
 
@@ -81,7 +89,7 @@ final class TCPLineConnection: ConnectionHandler, @unchecked Sendable {  // unch
     let batch = RecordBatch(descriptor: shared.descriptor, context: context)
     batch.payloads.reserve(line.count + bytes.count - start)
     cut(UnsafeRawBufferPointer(rebasing: bytes[start...]), into: batch)
-    if batch.count > 0 { append(batch) }
+    if batch.count > 0 { keep(batch) }
     if !mayReadOn {
       isHeld = true
       connection.pauseReading()
@@ -93,6 +101,7 @@ final class TCPLineConnection: ConnectionHandler, @unchecked Sendable {  // unch
     guard let base = bytes.baseAddress else { return }
     let limit = shared.configuration.eventBytes
     let drops = shared.configuration.dropsCarriageReturn
+    let keeps = shared.configuration.keepsDelimiter
     let delimiter = shared.configuration.delimiter
     var start = 0
     if delimiter.count > 1 { start = finishSplitDelimiter(bytes, delimiter, into: batch) }
@@ -106,6 +115,7 @@ final class TCPLineConnection: ConnectionHandler, @unchecked Sendable {  // unch
           Array(UnsafeRawBufferPointer(start: base + start, count: min(length, TCPLineConnection.headBytes))), length)
       } else {
         if drops, length > 0, base.load(fromByteOffset: end &- 1, as: UInt8.self) == 13 { length &-= 1 }
+        if keeps { length = end &- start &+ delimiter.count }
         batch.append(UnsafeRawBufferPointer(start: base + start, count: length))
       }
       start = end &+ delimiter.count
@@ -158,12 +168,15 @@ final class TCPLineConnection: ConnectionHandler, @unchecked Sendable {  // unch
   }
 
   /// The line under way is whole.
-  private func endLine(into batch: RecordBatch) {
+  ///
+  /// - Parameter isEnded: Its delimiter has come.
+  private func endLine(into batch: RecordBatch, isEnded: Bool = true) {
     shared.budget.add(-line.count)
     if lineBytes > shared.configuration.eventBytes {
       oversized(line.array(), lineBytes)
     } else {
       if shared.configuration.dropsCarriageReturn, line.count > 0, line.bytes[line.count - 1] == 13 { line.count -= 1 }
+      if isEnded, shared.configuration.keepsDelimiter { line.append(contentsOf: shared.configuration.delimiter) }
       batch.append(line.bytes)
     }
     lineBytes = 0
@@ -180,6 +193,32 @@ final class TCPLineConnection: ConnectionHandler, @unchecked Sendable {  // unch
       OversizedEvent(
         head: head, sizeBytes: size, limitBytes: shared.configuration.eventBytes, peer: peer.description)
     ) {}
+  }
+
+  // MARK: Joined lines
+
+  /// Hands whole lines on, joined where the codec joins.
+  private func keep(_ batch: RecordBatch) {
+    guard let joiner else { return append(batch) }
+    for one in joiner.join(batch) { append(one) }
+    countJoiner(joiner)
+    guard let wait = shared.configuration.multiline?.rule.autoFlush, !joiner.isEmpty else { return }
+    joinedCount += 1
+    let count = joinedCount
+    queue.async(after: wait) {
+      if self.joinedCount == count, self.connection.isOpen { self.flushJoiner(self.context) }
+    }
+  }
+
+  private func flushJoiner(_ context: RecordContext?) {
+    guard let joiner else { return }
+    for one in joiner.flush(context) { append(one) }
+    countJoiner(joiner)
+  }
+
+  private func countJoiner(_ joiner: MultilineJoiner) {
+    shared.budget.add(joiner.heldBytes - joinerBytes)
+    joinerBytes = joiner.heldBytes
   }
 
   // MARK: The queue
@@ -296,13 +335,25 @@ final class TCPLineConnection: ConnectionHandler, @unchecked Sendable {  // unch
     connection.finish()
   }
 
-  /// The line under way becomes a record though its end has not come.
+  /// The line under way becomes a record though its end has not come, and what was joined is whole.
   private func endLastLine(isPartial: Bool) {
-    guard lineBytes > 0 else { return }
-    let batch = RecordBatch(
-      descriptor: shared.descriptor, context: isPartial ? makeContext(isPartialLine: true) : context)
-    endLine(into: batch)
-    if batch.count > 0 { append(batch) }
+    let isCut = isPartial && lineBytes > 0
+    let ending = isCut ? makeContext(isPartialLine: true) : context
+    if lineBytes > 0 {
+      let batch = RecordBatch(descriptor: shared.descriptor, context: ending)
+      endLine(into: batch, isEnded: false)
+      if batch.count > 0 {
+        if shared.configuration.dropsRest { dropRest(batch) } else { keep(batch) }
+      }
+    }
+    flushJoiner(ending)
+  }
+
+  private func dropRest(_ batch: RecordBatch) {
+    shared.metrics.lost.add()
+    Log.warn(
+      "tcp.rest-dropped", "A connection ended within a line; what had come of it is no event here.",
+      ["peer": "\(peer)", "bytes": .number(batch.byteCount)])
   }
 
   func stop() {

@@ -12,12 +12,20 @@ public struct TCPLineConfiguration: Sendable {
   public var listener: ListenerConfiguration
   /// What ends a line; not empty.
   public var delimiter: [UInt8] = [10]
+  /// The delimiter stays at the end of its line.
+  public var keepsDelimiter = false
+  /// What has no delimiter when the connection ends is no record; it is counted as lost.
+  public var dropsRest = false
   /// Also drop a carriage return in front of the delimiter. Off, as in Logstash's `line` codec.
   public var dropsCarriageReturn = false
   /// Longer lines are read past and not kept.
   public var eventBytes = 64 << 20
   /// Payload bytes of one connection that may wait for the queue.
   public var inFlightBytes = 2 << 20
+  /// For a Unix socket: what stands for the peer.
+  var local: LocalOrigin?
+  /// Joins lines; nil for one record a line.
+  var multiline: LineJoining?
   /// The first line of every connection is a PROXY header, version 1.
   public var proxyProtocol = false
   /// A sender's name is looked up before its first line is read.
