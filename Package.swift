@@ -74,7 +74,7 @@ let package = Package(
     library(
       "Outputs", ["PluginKit", "Events", "Config", "Codecs", "Diagnostics", "CCurl", "COpenSSL", "CSystem"]),
     // Looks after a cluster: templates, life cycles, indices, snapshots, users.
-    library("Cluster", ["Outputs", "Codecs", "Events", "Config", "Diagnostics"]),
+    library("Cluster", ["Outputs", "Events", "Diagnostics"]),
     // Compiles pipelines and runs them: workers between queue and outputs.
     library(
       "Pipeline",

@@ -26,9 +26,20 @@ struct ClusterPlace: Sendable {
 
   /// - Throws: A sentence.
   func client() throws -> ClusterClient {
-    func variable(_ names: String...) -> String? {
-      names.lazy.compactMap { getenv($0).map { String(cString: $0) } }.first { !$0.isEmpty }
-    }
+    let named =
+      hosts.isEmpty
+      ? (variable("ELASTICSEARCH_HOSTS", "ELK_ELASTICSEARCH_HOST") ?? "http://localhost:9200")
+      : hosts.joined(separator: ",")
+    let all = named.split { $0 == "," || $0 == " " }.map { hostBase(String($0)) }
+    return try ClusterClient(hosts: all, connection: connection())
+  }
+
+  private func variable(_ names: String...) -> String? {
+    names.lazy.compactMap { getenv($0).map { String(cString: $0) } }.first { !$0.isEmpty }
+  }
+
+  /// Credentials and TLS.
+  func connection() throws -> ClusterConnection {
     func secret(_ file: String?) throws -> String? {
       guard let file else { return nil }
       do {
@@ -57,12 +68,7 @@ struct ClusterPlace: Sendable {
     }
     if insecure { connection.check = .none }
     connection.timeout = timeout
-    let named =
-      hosts.isEmpty
-      ? (variable("ELASTICSEARCH_HOSTS", "ELK_ELASTICSEARCH_HOST") ?? "http://localhost:9200")
-      : hosts.joined(separator: ",")
-    let all = named.split { $0 == "," || $0 == " " }.map { hostBase(String($0)) }
-    return try ClusterClient(hosts: all, connection: connection)
+    return connection
   }
 }
 
@@ -171,6 +177,7 @@ struct ClusterSetupArguments: ClusterArguments {
   var force = false
   var roles = false
   var snapshots: String?
+  var kibana: String?
   var replicas = 1
   var shards = 1
   var warm = 7
@@ -183,6 +190,7 @@ struct ClusterSetupArguments: ClusterArguments {
       .flag("--force", \.force, "Replace what somebody else manages too."),
       .flag("--roles", \.roles, "Also the roles of the writer, the reader and the administrator."),
       .option("--snapshots", \.snapshots, "FOLDER", "Also a snapshot repository there, and a nightly policy."),
+      .option("--kibana", \.kibana, "URL", "Also the data views, searches and dashboards of this Kibana."),
       .option("--replicas", \.replicas, "COUNT", "Copies of each shard of a new index."),
       .option("--shards", \.shards, "COUNT", "Shards of a new index."),
       .option("--warm", \.warm, "DAYS", "The age from which an index has no copies and one segment."),
@@ -226,7 +234,12 @@ let clusterSetupCommand = Command(
       if settings.dryRun, settings.format == .text { print("\(method) \(path)\n\(body.pretty)", terminator: "") }
     }
     try setup.run()
-    return report(setup.steps, settings.format, isDryRun: settings.dryRun)
+    var steps = setup.steps
+    if let kibana = settings.kibana {
+      steps.append(
+        try KibanaImport(kibana, settings.place.connection()).run(isDryRun: settings.dryRun, force: settings.force))
+    }
+    return report(steps, settings.format, isDryRun: settings.dryRun)
   }
 }
 

@@ -1,6 +1,5 @@
 //  A marked event through a running daemon: sent to its HTTP input, and looked for in the cluster until it is found.
 
-internal import Codecs
 internal import Diagnostics
 internal import Events
 internal import Glibc

@@ -129,7 +129,7 @@ extension ClusterClient {
 
   /// Merges an index to one segment a shard and waits for it.
   ///
-  /// - Parameter tick: Called about once a second while it runs.
+  /// - Parameter tick: Called some times a second while it runs.
   public func merge(_ index: String, tick: () -> Void) throws {
     let path = "/\(index)/_forcemerge?max_num_segments=1"
     let started = try request("POST", path + "&wait_for_completion=false")
@@ -139,9 +139,10 @@ extension ClusterClient {
       return try Self.check(answer, index)
     }
     while true {
-      let state = try demand("GET", "/_tasks/\(task)?wait_for_completion=true&timeout=1s", timeout: .seconds(60))
+      let state = try demand("GET", "/_tasks/\(task)")
       if state["completed"]?.flag == true { return try Self.check(state["response"] ?? .null, index) }
       tick()
+      pauseBriefly()
     }
   }
 

@@ -37,7 +37,7 @@ public indirect enum JSONValue: Sendable, Equatable {
     self = value
   }
 
-  private init(_ value: Value) {
+  private init(_ value: Events.Value) {
     if value.isMap {
       var members: [Member] = []
       var child = value.first

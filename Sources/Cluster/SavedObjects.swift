@@ -118,7 +118,7 @@ public enum SavedObjects {
       object(
         "dashboard", dashboard.id, "8.9.0", references,
         [
-          "title": .text(dashboard.title), "description": "", "version": 1, "timeRestore": true,
+          "title": .text(dashboard.title), "description": .text(mark), "version": 1, "timeRestore": true,
           "timeFrom": .text(dashboard.from), "timeTo": "now",
           "refreshInterval": ["pause": false, "value": .number(String(dashboard.refreshSeconds * 1000))],
           "optionsJSON": .text(options.text), "panelsJSON": .text(JSONValue.list(panels).text),

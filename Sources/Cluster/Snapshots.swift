@@ -29,7 +29,7 @@ extension ClusterClient {
 
   /// Takes a snapshot of the aura indices and waits for its end.
   ///
-  /// - Parameter tick: Called with the share that is done, about once a second.
+  /// - Parameter tick: Called with the share that is done, some times a second.
   public func takeSnapshot(_ repository: String, _ name: String, tick: (Double) -> Void) throws -> SnapshotRow {
     _ = try demand(
       "PUT", "/_snapshot/\(repository)/\(name)?wait_for_completion=false",

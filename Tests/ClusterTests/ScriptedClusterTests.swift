@@ -22,10 +22,9 @@ private final class Shelf: Sendable {
       "/_snapshot",
     ]
     if request.method == "GET", path == "/aura-*/_ilm/explain" {
-      return (
-        200,
-        #"{"indices":{"aura-logs-2026.03.01":{"managed":false},"aura-odd":{"managed":false},"aura-logs-2026.03.02":{"managed":true}}}"#
-      )
+      let managed = #""aura-logs-2026.03.02":{"managed":true}"#
+      let others = #""aura-logs-2026.03.01":{"managed":false},"aura-odd":{"managed":false}"#
+      return (200, "{\"indices\":{\(others),\(managed)}}")
     }
     if request.method == "POST", path == "/_security/api_key" {
       changes.withLock { $0.append(request.body) }
@@ -149,5 +148,37 @@ private final class Shelf: Sendable {
     let client = try ClusterClient(hosts: [gone.address, there.address], connection: ClusterConnection())
     #expect(try client.identity().version == "8.14.3")
     #expect(there.all.count == 1)
+  }
+
+  @Test func `dashboards are imported once, and what somebody changed is left alone`() throws {
+    let mark = Lock<String?>(nil)
+    let kibana = try BulkEndpoint(other: { request in
+      guard request.method == "GET" || request.headers["kbn-xsrf"] != nil else { return (400, "kbn-xsrf") }
+      switch request.target {
+      case "/api/status": return (200, #"{"version":{"number":"8.11.0"}}"#)
+      case "/api/saved_objects/_export":
+        guard let mark = mark.withLock({ $0 }) else { return (400, #"{"error":"Bad Request"}"#) }
+        let line = #"{"type":"dashboard","attributes":{"description":"\#(mark)"}}"#
+        return (200, Array(repeating: line, count: 4).joined(separator: "\n"))
+      case "/api/saved_objects/_import?overwrite=true":
+        let isForm = request.headers["content-type"]?.hasPrefix("multipart/form-data; boundary=") == true
+        guard isForm, request.body.contains("filename=\"aura.ndjson\"") else { return (415, "") }
+        mark.withLock { $0 = SavedObjects.mark }
+        return (200, #"{"success":true,"successCount":\#(SavedObjects.lines.count)}"#)
+      default: return (404, "{}")
+      }
+    })
+    defer { kibana.stop() }
+    func step(force: Bool = false, isDryRun: Bool = false) throws -> SetupStep {
+      try KibanaImport(kibana.address, ClusterConnection()).run(isDryRun: isDryRun, force: force)
+    }
+    #expect(try step(isDryRun: true).outcome == .created && mark.withLock { $0 } == nil)
+    #expect(try step().outcome == .created)
+    #expect(try step().outcome == .unchanged)
+    mark.withLock { $0 = "mine" }
+    #expect(try step().outcome == .foreign)
+    #expect(try step(force: true).outcome == .updated)
+    mark.withLock { $0 = "Made by Sluice, version 0" }
+    #expect(try step().outcome == .updated)
   }
 }

@@ -12,7 +12,7 @@ import Testing
 @Suite struct MappingConflictTests {
   @Test(arguments: [
     (
-      "[1:27] failed to parse field [request_duration] of type [float] in document with id 'a3'. Preview of field's value: 'fast'",
+      "[1:27] failed to parse field [request_duration] of type [float] in document with id 'a3'. Preview of field's value: ''",
       "request_duration", "float"
     ),
     ("failed to parse field [geo] of type [geo_point]", "geo", "geo_point"),

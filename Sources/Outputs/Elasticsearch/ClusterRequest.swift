@@ -33,7 +33,8 @@ public final class ClusterSession {
     }
     handle = made
     self.connection = connection
-    headers = connection.headerList([("Content-Type", "application/json")] + own)
+    let hasType = own.contains { $0.name == "Content-Type" }
+    headers = connection.headerList((hasType ? [] : [("Content-Type", "application/json")]) + own)
   }
 
   deinit {
