@@ -62,7 +62,7 @@ let package = Package(
     // Sockets, TLS and HTTP on Dispatch.
     library("Net", ["Diagnostics", "COpenSSL", "CSystem"]),
     // The contracts of inputs, filters and outputs.
-    library("PluginKit", ["Events", "Records", "Diagnostics", "Config"]),
+    library("PluginKit", ["Events", "Records", "Diagnostics", "Config", "Patterns"]),
     library(
       "Inputs",
       ["Net", "Codecs", "PluginKit", "Patterns", "Events", "Records", "Config", "Diagnostics", "CScan", "CSystem"]),

@@ -103,6 +103,7 @@ struct Elapsed: FilterPlugin {
     func process(_ batch: FilterBatch) {
       collect(batch)
       groups.group(updates.count) { updates[$0].hash }
+      var givenUp = 0
       for shard in 0..<ShardGroups.count {
         let range = groups.range(shard)
         if range.isEmpty { continue }
@@ -111,7 +112,7 @@ struct Elapsed: FilterPlugin {
             let update = updates[Int(groups.order[place])]
             let id = UnsafeRawBufferPointer(rebasing: ids.bytes[update.start..<update.end])
             if update.isStart {
-              shard.insert(update.hash, id, time(batch.events[update.event]), keepsLast: keepsLast)
+              givenUp += shard.insert(update.hash, id, time(batch.events[update.event]), keepsLast: keepsLast)
             } else {
               found[update.place] = shard.remove(update.hash, id)
             }
@@ -119,6 +120,11 @@ struct Elapsed: FilterPlugin {
         }
       }
       ids.shrink(to: 1 << 16)
+      if givenUp > 0 {
+        Log.warn(
+          "elapsed.too-many-starts", "Too many start events wait for their ends; the oldest were given up.",
+          ["starts": .number(givenUp), "next": "Shorten 'timeout', or check that ends carry 'end_tag'."])
+      }
       for (place, i) in batch.selection.enumerated() where kinds[place] != .neither {
         let event = batch.events[i]
         decorate(event, batch.success)
@@ -221,24 +227,24 @@ final class ElapsedStarts: TimedState {
       return place
     }
 
-    mutating func insert(_ hash: UInt64, _ id: UnsafeRawBufferPointer, _ time: Timestamp, keepsLast: Bool) {
+    /// - Returns: How many old starts had to make room.
+    mutating func insert(_ hash: UInt64, _ id: UnsafeRawBufferPointer, _ time: Timestamp, keepsLast: Bool) -> Int {
       let place = place(hash, id)
-      if starts[place] != nil, !keepsLast { return }
-      if starts.count >= ElapsedStarts.startsMax / ShardGroups.count { giveUpOldest() }
+      if starts[place] != nil, !keepsLast { return 0 }
+      let givenUp = starts.count >= ElapsedStarts.startsMax / ShardGroups.count ? giveUpOldest() : 0
       starts[place] = Start(id: Array(id), time: time, number: next)
       next += 1
+      return givenUp
     }
 
     mutating func remove(_ hash: UInt64, _ id: UnsafeRawBufferPointer) -> Timestamp? {
       starts.removeValue(forKey: place(hash, id))?.time
     }
 
-    private mutating func giveUpOldest() {
+    private mutating func giveUpOldest() -> Int {
       let oldest = starts.sorted { $0.value.number < $1.value.number }.prefix(max(1, starts.count / 8))
       for entry in oldest { starts[entry.key] = nil }
-      Log.warn(
-        "elapsed.too-many-starts", "Too many start events wait for their ends; the oldest were given up.",
-        ["starts": .number(oldest.count), "next": "Shorten 'timeout', or check that ends carry 'end_tag'."])
+      return oldest.count
     }
 
     /// Ages all and takes out those that have waited long enough, oldest first.

@@ -90,16 +90,15 @@ final class ThrottleCounters: Sendable {
 
   private static func count(_ update: ThrottleUpdate, _ shard: inout Shard, _ age: Int64) -> Int {
     shard.newest = max(shard.newest, update.time)
-    return withUnsafeMutablePointer(to: &shard.slots) { slots in
-      count(update, &shard.entries[update.key, default: Entry(origin: update.time, newest: update.time)], age, slots)
-    }
+    let (count, change) = count(
+      update, &shard.entries[update.key, default: Entry(origin: update.time, newest: update.time)], age)
+    shard.slots += change
+    return count
   }
 
-  private static func count(
-    _ update: ThrottleUpdate, _ entry: inout Entry, _ age: Int64, _ slots: UnsafeMutablePointer<Int>
-  ) -> Int {
+  /// - Returns: Events in the slot, and how many slots of the key came or went.
+  private static func count(_ update: ThrottleUpdate, _ entry: inout Entry, _ age: Int64) -> (Int, change: Int) {
     let before = entry.slotCount
-    defer { slots.pointee += entry.slotCount - before }
     var rest = (update.time &- entry.origin) % update.period
     if rest < 0 { rest += update.period }
     let start = update.time &- rest
@@ -118,7 +117,7 @@ final class ThrottleCounters: Sendable {
     }
     // A slot without others that holds the newest time is young.
     if !entry.others.isEmpty || entry.slot.end <= entry.newest &- age { forget(&entry, endedBy: entry.newest &- age) }
-    return count
+    return (count, entry.slotCount - before)
   }
 
   private static func forget(_ entry: inout Entry, endedBy limit: Int64) {

@@ -72,6 +72,8 @@ package final class RecordDecoder {
   private var contexts: [ObjectIdentifier: (context: RecordContext, fields: ArrivalFields)] = [:]
   private var lastContext: RecordContext?
   private var lastFields: ArrivalFields
+  /// What events without a context get: nothing.
+  private let noFields: ArrivalFields
   private static let typeField = FieldReference.known("type")
   private static let original = FieldReference.known("[event][original]")
   private static let originalFallback = FieldReference.known("[@metadata][event][original]")
@@ -100,7 +102,8 @@ package final class RecordDecoder {
       addTag: description.tags.map { Template($0) })
     continuesBehind = MadeEvents.step(of: description)
     layout = ArrivalLayout(description)
-    lastFields = ArrivalFields(layout, nil, scratch: scratch)
+    noFields = ArrivalFields(layout, nil, scratch: scratch)
+    lastFields = noFields
   }
 
   /// Nothing points into what this decoder holds.
@@ -108,6 +111,7 @@ package final class RecordDecoder {
     guard contexts.count > 32 else { return }
     contexts.removeAll(keepingCapacity: true)
     lastContext = nil
+    lastFields = noFields
   }
 
   /// Adds the events of one payload to `batch` and calls `body` with each: none for a blank line of JSON, several for an
@@ -162,14 +166,17 @@ package final class RecordDecoder {
 
   private func fields(of context: RecordContext?) -> ArrivalFields {
     if context === lastContext { return lastFields }
-    var found = context.flatMap { contexts[ObjectIdentifier($0)]?.fields }
-    if found == nil {
-      let made = ArrivalFields(layout, context, scratch: scratch)
-      if let context { contexts[ObjectIdentifier(context)] = (context, made) }
-      found = made
-    }
     lastContext = context
-    lastFields = found ?? lastFields
+    guard let context else {
+      lastFields = noFields
+      return noFields
+    }
+    if let known = contexts[ObjectIdentifier(context)] {
+      lastFields = known.fields
+    } else {
+      lastFields = ArrivalFields(layout, context, scratch: scratch)
+      contexts[ObjectIdentifier(context)] = (context, lastFields)
+    }
     return lastFields
   }
 

@@ -120,7 +120,7 @@ package final class PipelineRuntime: Sendable {
     let ended = threads.wait(until: min(deadline, Instant.now + .seconds(1))) { $0.running == 0 ? true : nil }
     for step in outputs { step.output.stop(deadline: deadline) }
     if ended == nil { _ = threads.wait(until: Instant.now + .seconds(2)) { $0.running == 0 ? true : nil } }
-    if !drain { timer.finish(deadline: min(deadline, Instant.now + .seconds(2))) }
+    if !drain { timer.finish(deadline: Instant.now + .seconds(1)) }
   }
 
   private func waitUntilDrained(_ deadline: Instant) {

@@ -83,9 +83,10 @@ import Testing
 
   @Test func `texts at any depth are looked through, and exceptions stay`() throws {
     let config = #"{ detect: [address, card], except: ["[a][keep]", raw], whole_fields: [name] }"#
-    let fields = try FilterHarness("redact", config).result(
-      #"{"a": {"keep": "10.0.0.1", "l": ["10.0.0.1", {"m": "x"}]}, "raw": ["10.0.0.1"], "n": 4111111111111111, "i": 7, "name": {"first": "L", "n": 1, "z": null}}"#
-    )
+    let given =
+      #"{"a": {"keep": "10.0.0.1", "l": ["10.0.0.1", {"m": "x"}]}, "raw": ["10.0.0.1"], "#
+      + #""n": 4111111111111111, "i": 7, "name": {"first": "L", "n": 1, "z": null}}"#
+    let fields = try FilterHarness("redact", config).result(given)
     #expect(fields["a"]?.json == #"{"keep":"10.0.0.1","l":["[address]",{"m":"x"}]}"#)
     #expect(fields["raw"]?.json == #"["10.0.0.1"]"#)
     #expect(fields["n"]?.string == "[card]")

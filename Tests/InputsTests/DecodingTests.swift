@@ -216,6 +216,7 @@ private let request = """
           """)
       }
       #expect(events.enumerated().allSatisfy { $1.fields["host"]?.string == "10.0.\(round).\($0)" })
+      #expect(try !decoding.event("without").contains(.known("host")))
       #expect(events.enumerated().allSatisfy { $1.fields["headers"]?["request_path"]?.string == "/\($0)" })
     }
   }

@@ -68,18 +68,23 @@ struct CaseInput {
 
   /// - Returns: Nil where the configuration is refused, for which `problems` has the reason.
   static func start(_ kind: String, _ options: String, ecs: String, problems: Problems) throws -> CaseInput? {
-    guard let plugin = allInputs.first(where: { $0.manual.name == kind }) else { return nil }
     let sink = RecordingSink()
+    guard let input = build(kind, options, ecs: ecs, sink: sink, problems: problems) else { return nil }
+    try input.start()
+    return CaseInput(input: input, sink: sink)
+  }
+
+  static func build(
+    _ kind: String, _ options: String, ecs: String, sink: any RecordSink, problems: Problems
+  ) -> (any Input)? {
+    guard let plugin = allInputs.first(where: { $0.manual.name == kind }) else { return nil }
     let services = Services(
       resolves: true, folder: Fixtures.root + "/Tests/Cases", dataFolder: "/tmp", configFolder: Fixtures.root)
     let place = SourcePosition(file: "case")
     let context = InputContext(
       pipelineID: "test", stepID: kind, position: place, ecs: ECSMode(rawValue: ecs) ?? .disabled, services: services,
       sink: sink, deadLetters: NoDeadLetters(), expressions: GrokExpressions())
-    let node = YAML.parse(options, file: "case", problems: problems)
-    guard let input = plugin.build(node, place, context, problems) else { return nil }
-    try input.start()
-    return CaseInput(input: input, sink: sink)
+    return plugin.build(YAML.parse(options, file: "case", problems: problems), place, context, problems)
   }
 
   func stop() { input.stop(deadline: Instant.now + .seconds(5)) }
@@ -87,9 +92,8 @@ struct CaseInput {
 
 @Suite struct RecordedInputTests {
   /// Kinds of inputs that are not here.
-  static let missingKinds: Set<String> = [
-    "exec", "file", "generator", "heartbeat", "stdin", "unix",
-  ]
+  static let missingKinds: Set<String> = ["exec", "file"]
+
   static let cases: [Case] = (try? Fixtures.cases("Tests/Cases/logstash/inputs.jsonl")) ?? []
   /// Cases in which Sluice does otherwise, with its own outcome.
   static let deviations: [String: Case] = {
@@ -127,6 +131,7 @@ private struct InputCase {
   /// Holds what is expected.
   let wanted: Case
   let kind: String
+  private let folder = SocketFolder()
 
   init(_ item: Case, _ wanted: Case) {
     self.item = item
@@ -137,6 +142,8 @@ private struct InputCase {
   /// What differs; nil when nothing does.
   func difference() throws -> String? {
     let problems = Problems()
+    let restore = kind == "stdin" ? try replaceStandardInput(item["send"]?["stdin"]?.string ?? "") : {}
+    defer { restore() }
     guard let input = try CaseInput.start(kind, options, ecs: item["ecs"]?.string ?? "", problems: problems) else {
       return wanted["start_error"] == nil ? "refused: \(problems.sorted.map(\.description))" : nil
     }
@@ -146,6 +153,7 @@ private struct InputCase {
     }
     var clientPort = 0
     let answer = try send(to: input, &clientPort)
+    if kind == "stdin" { _ = input.sink.waitForRecords(wanted["expect"]?.count ?? 0) }
     input.stop()
     return answer ?? compare(input, clientPort)
   }
@@ -155,7 +163,11 @@ private struct InputCase {
     var parts = (item["input"]?[kind]?.elements ?? []).map { member in
       "\"\(String(decoding: member.key.bytes, as: UTF8.self))\": \(member.json)"
     }
-    parts += ["\"port\": 0", "\"host\": \"127.0.0.1\""]
+    switch kind {
+    case "unix": parts.append("\"path\": \"\(folder.path)/s.sock\"")
+    case "generator", "heartbeat", "stdin": break
+    default: parts += ["\"port\": 0", "\"host\": \"127.0.0.1\""]
+    }
     if let codec = item["codec"], !codec.isNull { parts.append("\"codec\": \(codec.json)") }
     if kind == "http" { parts.append("\"on_parse_failure\": \"tag\"") }
     return "{ \(parts.joined(separator: ", ")) }"
@@ -170,6 +182,18 @@ private struct InputCase {
       }
       _ = input.sink.waitForRecords(wanted["expect"]?.count ?? 0)
       return nil
+    }
+    switch kind {
+    case "generator", "heartbeat":
+      _ = input.sink.waitForRecords(wanted["expect"]?.count ?? 0)
+      return nil
+    case "stdin": return nil
+    case "unix":
+      try sendToSocket(
+        Base64.decode((item["send"]?["unix_base64"]?.string ?? "").utf8) ?? [], folder.path + "/s.sock")
+      _ = input.sink.waitForRecords(wanted["expect"]?.count ?? 0)
+      return nil
+    default: break
     }
     let client = try TestClient(port: input.port)
     clientPort = localPort(client.fd)
@@ -248,7 +272,7 @@ private struct InputCase {
       }
       for (actual, event) in zip(shown, expected) {
         var text = event.json
-        for (mask, value) in masks(input.port, clientPort) { text = text.replacing(mask, with: value) }
+        for (mask, value) in masks(input, clientPort) { text = text.replacing(mask, with: value) }
         let holder = EventBatch()
         let maker = holder.add(arrivalNs: 0)
         guard let wanted = Array(text.utf8).withUnsafeBytes({ try? maker.parseJSON($0) }) else { return "broken case" }
@@ -259,10 +283,13 @@ private struct InputCase {
     }
   }
 
-  private func masks(_ port: Int, _ clientPort: Int) -> [(String, String)] {
-    [
+  private func masks(_ input: CaseInput, _ clientPort: Int) -> [(String, String)] {
+    let port = input.port
+    let epoch = (input.sink.records.first?.arrivalNs ?? 0) / 1_000_000_000
+    return [
       ("\"<now>\"", "\"__NOW__\""), ("<ip>", "127.0.0.1"), ("\"<port>\"", "\(clientPort)"), ("\"<listen>\"", "\(port)"),
       ("<listen>", "\(port)"), ("<name>", loopbackName), ("<host>", ownName), ("<year>", year),
+      ("\"<epoch>\"", "\(epoch)"), ("<dir>", folder.path),
     ]
   }
 
@@ -299,7 +326,51 @@ private let loopbackName: String = {
     ? String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self) : "127.0.0.1"
 }()
 
-private func sendDatagram(_ bytes: [UInt8], _ port: Int) throws {
+/// A short path for a socket, removed with its owner.
+final class SocketFolder: Sendable {
+  let path: String
+  init() {
+    var template = Array("/tmp/sluice-socket-XXXXXX".utf8CString)
+    path =
+      mkdtemp(&template) == nil
+      ? "/tmp" : String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  }
+  deinit { rmdir(path) }
+}
+
+func sendToSocket(_ bytes: [UInt8], _ path: String) throws {
+  let fd = socket(AF_UNIX, CInt(SOCK_STREAM.rawValue), 0)
+  defer { close(fd) }
+  var address = sockaddr_un()
+  address.sun_family = sa_family_t(AF_UNIX)
+  withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+  let status = withUnsafePointer(to: &address) {
+    $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+      connect(fd, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+    }
+  }
+  guard status == 0, write(fd, bytes, bytes.count) == bytes.count else {
+    throw SocketFailure(description: "unix socket: \(errno)")
+  }
+}
+
+/// Puts a pipe with `text` in the place of standard input; the result undoes it.
+private func replaceStandardInput(_ text: String) throws -> () -> Void {
+  var ends: [CInt] = [0, 0]
+  guard pipe(&ends) == 0 else { throw SocketFailure(description: "pipe") }
+  let kept = dup(0)
+  dup2(ends[0], 0)
+  close(ends[0])
+  let bytes = Array(text.utf8)
+  guard write(ends[1], bytes, bytes.count) == bytes.count else { throw SocketFailure(description: "write") }
+  close(ends[1])
+  return {
+    dup2(kept, 0)
+    close(kept)
+  }
+}
+
+func sendDatagram(_ bytes: [UInt8], _ port: Int) throws {
   let fd = socket(AF_INET, CInt(SOCK_DGRAM.rawValue), 0)
   defer { close(fd) }
   var address = sockaddr_in()

@@ -109,7 +109,7 @@ import Testing
     "filters:\n  - if: '[a]'\n",
     "filters:\n  - if: '[a]'\n    then: { drop: {} }\n",
     "filters:\n  - performance: { thresholds: { quick: 1 } }\n",
-    "outputs:\n  - elasticsearch: { hosts: http://a, ssl_verification_mode: lax }\n",
+    "outputs:\n  - elasticsearch: { hosts: http://a, version_type: newest }\n",
     "pipeline: { batch: { sizes: 10 } }\n",
     "pipeline: { queue.type: disk }\n",
     "tests:\n  - { name: a }\n", "tests:\n  - { name: a, given: {}, expects: {} }\n",

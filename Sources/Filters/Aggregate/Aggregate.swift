@@ -204,21 +204,46 @@ struct Aggregate: FilterPlugin {
 struct AggregatePlace: Sendable {
   let pipelineID: String
   let stepID: String
+}
 
-  func warn(_ reason: String) {
-    Log.warn(
-      "aggregate.script-failed", "A script of an aggregate filter failed; the event is tagged.",
-      ["pipeline": .text(pipelineID), "filter": .text(stepID), "reason": Log.foreign(reason)])
+/// What the log is to be told once no lock is held.
+struct AggregateNotes {
+  var failure: String?
+  var ended = 0
+  var hasMany = false
+
+  mutating func log(_ place: AggregatePlace, threshold: Int) {
+    if let failure {
+      Log.warn(
+        "aggregate.script-failed", "A script of an aggregate filter failed; the event is tagged.",
+        ["pipeline": .text(place.pipelineID), "filter": .text(place.stepID), "reason": Log.foreign(failure)])
+    }
+    if ended > 0 {
+      Log.warn(
+        "aggregate.too-many-tasks", "There are too many open tasks; the oldest ended before their time.",
+        [
+          "pipeline": .text(place.pipelineID), "filter": .text(place.stepID), "tasks": .number(ended),
+          "next": "Shorten 'timeout', or end tasks with 'end_of_task'.",
+        ])
+    }
+    if hasMany {
+      Log.warn(
+        "aggregate.many-tasks", "There are more open tasks than map_count_warning_threshold.",
+        [
+          "pipeline": .text(place.pipelineID), "filter": .text(place.stepID), "threshold": .number(threshold),
+          "next": "End tasks with 'end_of_task', or shorten 'timeout'.",
+        ])
+    }
+    self = AggregateNotes()
   }
 }
 
 /// Makes events of tasks that have ended. One thread.
 struct AggregateEvents {
   let runner = ScriptRunner()
-  let place: AggregatePlace
 
   /// Fills a fresh event with what the task collected.
-  func fill(_ event: Event, _ task: AggregateTask, _ timing: AggregateTiming) {
+  func fill(_ event: Event, _ task: AggregateTask, _ timing: AggregateTiming, _ notes: inout AggregateNotes) {
     var isSound = true
     do {
       try task.script.map.fill(event)
@@ -235,7 +260,7 @@ struct AggregateEvents {
         throw ScriptFailure.error("'new_event_block' is for 'code', not for 'timeout_code'")
       }
       if let failure {
-        place.warn(failure)
+        notes.failure = failure
         isSound = false
       }
     }
@@ -265,12 +290,14 @@ private final class AggregateTimer: TimedState {
     guard timing.owner == number else { return }
     let due = tasks.takeDue(nowNs: batch.nowNs, isFinal: isFinal)
     guard timing.pushes, !due.isEmpty else { return }
-    let events = AggregateEvents(place: place)
+    let events = AggregateEvents()
+    var notes = AggregateNotes()
     for task in due {
       let event = batch.makeEvent()
-      events.fill(event, task, timing)
+      events.fill(event, task, timing, &notes)
       if isFinal { event.addTag("_aggregatefinalflush") }
     }
+    notes.log(place, threshold: 0)
   }
 }
 
@@ -289,8 +316,9 @@ private final class AggregateWorker: Filter {
   private let code: Script
   private let tasks: AggregateTasks
   private let number: Int
-  private let log: AggregatePlace
-  private let events: AggregateEvents
+  private let place: AggregatePlace
+  private let events = AggregateEvents()
+  private var notes = AggregateNotes()
   private let runner = ScriptRunner()
   private let unresolved: UnsafeRawBufferPointer
   private lazy var timing = tasks.timing
@@ -304,8 +332,7 @@ private final class AggregateWorker: Filter {
     code = plugin.code
     tasks = plugin.tasks
     number = plugin.number
-    log = plugin.place
-    events = AggregateEvents(place: plugin.place)
+    place = plugin.place
     unresolved = plugin.settings.taskID.constantBytes
   }
 
@@ -337,6 +364,7 @@ private final class AggregateWorker: Filter {
       }
     }
     ids.shrink(to: 1 << 16)
+    notes.log(place, threshold: settings.countWarning)
     for (place, i) in batch.selection.enumerated() where results[place] && !batch.success.isEmpty {
       let event = batch.events[i]
       if !event.isCancelled, !batch.success.apply(to: event) { event.addTag("_decoratefailure") }
@@ -352,7 +380,7 @@ private final class AggregateWorker: Filter {
     var found = shard.find(update.hash, id)
     if let task = found, let time, task.isOver(at: time, timing) {
       end(task, &shard)
-      if timing.pushes { events.fill(event.spawn(), task, timing) }
+      if timing.pushes { events.fill(event.spawn(), task, timing, &notes) }
       found = nil
     }
     var previous: [AggregateTask] = []
@@ -365,7 +393,7 @@ private final class AggregateWorker: Filter {
       previous = makeRoom(&shard)
       task = AggregateTask(id: Array(id), nowNs: nowNs, time: time)
       shard.insert(update.hash, task)
-      if tasks.change(by: 1) > settings.countWarning { warnOfCount() }
+      if tasks.change(by: 1) > settings.countWarning { notes.hasMany = true }
     }
     task.lastNs = nowNs
     if let time { task.lastTime = time }
@@ -378,10 +406,10 @@ private final class AggregateWorker: Filter {
       end(task, &shard)
       if timing.pushes { previous.append(task) }
     }
-    for task in previous { events.fill(event.spawn(), task, timing) }
+    for task in previous { events.fill(event.spawn(), task, timing, &notes) }
     guard let failure else { return true }
     event.addTag("_aggregateexception")
-    log.warn(failure)
+    notes.failure = failure
     return false
   }
 
@@ -396,26 +424,12 @@ private final class AggregateWorker: Filter {
     if shard.count >= shardMax {
       let oldest = shard.takeOldest(max(1, shardMax / 8))
       tasks.change(by: -oldest.count)
-      Log.warn(
-        "aggregate.too-many-tasks", "There are too many open tasks; the oldest ended before their time.",
-        [
-          "pipeline": .text(log.pipelineID), "filter": .text(log.stepID), "tasks": .number(oldest.count),
-          "next": "Shorten 'timeout', or end tasks with 'end_of_task'.",
-        ])
+      notes.ended += oldest.count
       return timing.pushes ? oldest : []
     }
     guard timing.pushPrevious, timing.owner == number, shard.count > 0 else { return [] }
     let oldest = shard.takeOldest(1)
     tasks.change(by: -oldest.count)
     return oldest
-  }
-
-  private func warnOfCount() {
-    Log.warn(
-      "aggregate.many-tasks", "There are more open tasks than map_count_warning_threshold.",
-      [
-        "pipeline": .text(log.pipelineID), "filter": .text(log.stepID), "threshold": .number(settings.countWarning),
-        "next": "End tasks with 'end_of_task', or shorten 'timeout'.",
-      ])
   }
 }

@@ -75,7 +75,8 @@ final class AggregateStore: Sendable {
 
   /// Writes what is left. Every set of the pipeline calls it at its end, and the last one writes the whole.
   func close() {
-    let (path, sets) = state.withLock { ($0.path, $0.sets) }
+    // A run that never began has nothing to say of what an earlier one kept.
+    let (path, sets) = state.withLock { ($0.isOpen ? $0.path : nil, $0.sets) }
     guard let path else { return }
     var out = ByteBuffer(capacity: 1 << 16)
     var lost = 0

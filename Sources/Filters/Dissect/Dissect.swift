@@ -103,13 +103,15 @@ struct Dissect: FilterPlugin {
     deinit { pieces.deallocate() }
 
     func process(_ batch: FilterBatch) {
-      batch.forEach { event in
-        for entry in plugin.patterns where cut(entry.source, entry.pattern, event) {
-          // Each entry that fits is a success of its own.
-          if !batch.success.isEmpty, !batch.success.apply(to: event) { event.addTag("_decoratefailure") }
+      plugin.patterns.withUnsafeBufferPointer { patterns in
+        batch.forEach { event in
+          for i in 0..<patterns.count where cut(patterns[i].source, patterns[i].pattern, event) {
+            // Each entry that fits is a success of its own.
+            if !batch.success.isEmpty, !batch.success.apply(to: event) { event.addTag("_decoratefailure") }
+          }
+          for conversion in plugin.conversions { convert(conversion, event) }
+          return false
         }
-        for conversion in plugin.conversions { convert(conversion, event) }
-        return false
       }
     }
 

@@ -9,28 +9,35 @@ internal import Glibc
 internal import PluginKit
 
 /// A compiled pattern. Immutable; any thread may use it.
-final class DissectPattern: Sendable {
+final class DissectPattern: @unchecked Sendable {  // unchecked: written in `init` alone
   /// What is done with a piece.
-  private enum Action: Sendable {
-    case skip
-    /// Nil where the name is no field reference, which fails when the piece is written.
-    case set(FieldReference?)
-    /// `joiner` stands between what is there and the piece.
-    case append(FieldReference?, joiner: Template)
-    /// The value goes to the field whose name `field`, or piece `piece`, holds.
-    case indirect(field: FieldReference?, piece: Int?)
-  }
+  private enum Action { case set, append, indirect }
 
-  private struct Part: Sendable {
-    /// The literal behind the piece; nil for the last piece of a pattern that ends with a field.
-    var delimiter: Template?
+  private struct Part {
+    /// The literal behind the piece.
+    var delimiter: UnsafeRawBufferPointer
+    /// The piece takes all that is left.
+    var isLast: Bool
     var repeats: Bool
   }
 
+  /// A piece to write. References are not counted on the way of an event: `kept` holds them.
+  private struct Write {
+    var piece: Int
+    var action: Action
+    /// Nil where the name is no field reference, which fails when the piece is written.
+    var reference: Unmanaged<FieldReference>?
+    /// What stands between a present value and an appended piece.
+    var joiner = UnsafeRawBufferPointer(start: nil, count: 0)
+    /// The piece that holds the name of an indirect field, unless the event does.
+    var namePiece: Int?
+  }
+
   private let head: Template
-  private let parts: [Part]
-  /// The pieces to write, in the order in which they are written.
-  private let writes: [(piece: Int, action: Action)]
+  private let parts: UnsafeMutableBufferPointer<Part>
+  /// In the order in which they are written.
+  private let writes: UnsafeMutableBufferPointer<Write>
+  private let kept: [AnyObject]
   /// True for the empty pattern, which does nothing.
   var isEmpty: Bool { parts.isEmpty }
   /// How many pieces a text is cut into.
@@ -59,32 +66,49 @@ final class DissectPattern: Sendable {
     // Braces at the very end of a pattern count for nothing, upstream as well.
     if literals[literals.count - 1].allSatisfy({ $0 == 125 }) { literals[literals.count - 1] = [] }
     guard source.isEmpty || !fields.isEmpty else { throw Fault(text: "has no field, such as %{name}") }
-    func template(_ bytes: [UInt8]) -> Template { Template(String(decoding: bytes, as: UTF8.self)) }
-    head = template(literals[0])
-    parts = fields.indices.map { i in
-      let isLast = i == fields.count - 1
-      return Part(
-        delimiter: isLast && literals[i + 1].isEmpty ? nil : template(literals[i + 1]), repeats: fields[i].repeats)
+    var kept: [AnyObject] = []
+    func lasting(_ bytes: [UInt8]) -> UnsafeRawBufferPointer {
+      let template = Template(String(decoding: bytes, as: UTF8.self))
+      kept.append(template)
+      return template.constantBytes
     }
-    var plain: [(piece: Int, action: Action)] = []
-    var appended: [(piece: Int, order: Int, action: Action)] = []
-    var indirect: [(piece: Int, action: Action)] = []
+    head = Template(String(decoding: literals[0], as: UTF8.self))
+    parts = .allocate(capacity: fields.count)
     for (i, field) in fields.enumerated() {
+      let isLast = i == fields.count - 1 && literals[i + 1].isEmpty
+      parts.initializeElement(
+        at: i, to: Part(delimiter: lasting(literals[i + 1]), isLast: isLast, repeats: field.repeats))
+    }
+    var plain: [Write] = []
+    var appended: [(order: Int, write: Write)] = []
+    var indirect: [Write] = []
+    for (i, field) in fields.enumerated() where field.kind != .skip {
       let reference = try? FieldReference(bytes: field.name)
+      if let reference { kept.append(reference) }
+      var write = Write(piece: i, action: .set, reference: reference.map { Unmanaged.passUnretained($0) })
       switch field.kind {
-      case .skip: break
-      case .set: plain.append((i, .set(reference)))
+      case .skip, .set: plain.append(write)
       case .append:
-        let joiner = literals[i].isEmpty ? [32] : literals[i]
-        appended.append((i, field.order, .append(reference, joiner: template(joiner))))
+        write.action = .append
+        write.joiner = lasting(literals[i].isEmpty ? [32] : literals[i])
+        appended.append((field.order, write))
       case .indirect:
-        let other = fields.firstIndex { $0.kind != .indirect && $0.name == field.name }
-        indirect.append((i, .indirect(field: reference, piece: other)))
+        write.action = .indirect
+        write.namePiece = fields.firstIndex { $0.kind != .indirect && $0.name == field.name }
+        indirect.append(write)
       }
     }
     // Sorting by the order and the place keeps equal orders as they are written.
-    appended.sort { ($0.order, $0.piece) < ($1.order, $1.piece) }
-    writes = plain + appended.map { ($0.piece, $0.action) } + indirect
+    appended.sort { ($0.order, $0.write.piece) < ($1.order, $1.write.piece) }
+    let ordered = plain + appended.map(\.write) + indirect
+    writes = .allocate(capacity: ordered.count)
+    _ = writes.initialize(from: ordered)
+    self.kept = kept
+  }
+
+  deinit {
+    parts.deallocate()
+    writes.deallocate()
   }
 
   // MARK: Cutting
@@ -97,29 +121,28 @@ final class DissectPattern: Sendable {
     let head = self.head.constantBytes
     guard head.count <= text.count, equal(text.slice(0, head.count), head) else { return false }
     var position = head.count
-    return parts.withUnsafeBufferPointer { parts in
-      for i in 0..<parts.count {
-        guard let delimiter = parts[i].delimiter?.constantBytes else {
-          pieces[i] = (position, text.count)
-          return true
-        }
-        // Fields that touch never fit: nothing says where one ends.
-        guard let hit = find(delimiter, in: text, from: position) else { return false }
-        pieces[i] = (position, hit)
-        if parts[i].repeats {
-          position = hit &+ delimiter.count
-          while text.count &- position >= delimiter.count,
-            equal(text.slice(position, position &+ delimiter.count), delimiter)
-          {
-            position &+= delimiter.count
-          }
-        } else if hit > 0 {
-          position = hit &+ delimiter.count
-        }
-        // A delimiter at the very front is not consumed, as upstream has it: `%{a},%{b}` leaves the comma to `b`.
+    for i in 0..<parts.count {
+      let delimiter = parts[i].delimiter
+      if parts[i].isLast {
+        pieces[i] = (position, text.count)
+        return true
       }
-      return true
+      // Fields that touch never fit: nothing says where one ends.
+      guard let hit = find(delimiter, in: text, from: position) else { return false }
+      pieces[i] = (position, hit)
+      if parts[i].repeats {
+        position = hit &+ delimiter.count
+        while text.count &- position >= delimiter.count,
+          equal(text.slice(position, position &+ delimiter.count), delimiter)
+        {
+          position &+= delimiter.count
+        }
+      } else if hit > 0 {
+        position = hit &+ delimiter.count
+      }
+      // A delimiter at the very front is not consumed, as upstream has it: `%{a},%{b}` leaves the comma to `b`.
     }
+    return true
   }
 
   // MARK: Writing
@@ -130,29 +153,29 @@ final class DissectPattern: Sendable {
   func write(
     _ text: UnsafeRawBufferPointer, isClean: Bool, _ pieces: UnsafePointer<(start: Int, end: Int)>, to event: Event
   ) -> Bool {
-    writes.withUnsafeBufferPointer { writes in
-      for i in 0..<writes.count {
-        let piece = text.slice(pieces[writes[i].piece].start, pieces[writes[i].piece].end)
-        switch writes[i].action {
-        case .skip: break
-        case .set(let reference):
-          guard let reference, event.write(reference, .text(staying: piece, isClean: isClean)) else { return false }
-        case .append(let reference, let joiner):
-          guard let reference, append(piece, of: text, isClean, to: reference, joiner.constantBytes, event) else {
-            return false
-          }
-        case .indirect(let field, let other):
-          var name = UnsafeRawBufferPointer(start: nil, count: 0)
-          if let field, let value = event.value(field), !value.isNull {
-            name = value.text ?? event.makeValue(event.makeText { value.appendText(to: &$0) }).text ?? name
-          } else if let other {
-            name = text.slice(pieces[other].start, pieces[other].end)
-          }
-          if name.count > 0, !event.write(named: name, .text(staying: piece, isClean: isClean)) { return false }
+    for i in 0..<writes.count {
+      let write = writes[i]
+      let piece = text.slice(pieces[write.piece].start, pieces[write.piece].end)
+      switch write.action {
+      case .set:
+        guard let reference = write.reference else { return false }
+        let bits = ValueBits.text(staying: piece, isClean: isClean)
+        guard reference._withUnsafeGuaranteedRef({ event.write($0, bits) }) else { return false }
+      case .append:
+        guard let reference = write.reference,
+          reference._withUnsafeGuaranteedRef({ append(piece, of: text, isClean, to: $0, write.joiner, event) })
+        else { return false }
+      case .indirect:
+        var name = UnsafeRawBufferPointer(start: nil, count: 0)
+        if let field = write.reference?.takeUnretainedValue(), let value = event.value(field), !value.isNull {
+          name = value.text ?? event.makeValue(event.makeText { value.appendText(to: &$0) }).text ?? name
+        } else if let other = write.namePiece {
+          name = text.slice(pieces[other].start, pieces[other].end)
         }
+        if name.count > 0, !event.write(named: name, .text(staying: piece, isClean: isClean)) { return false }
       }
-      return true
     }
+    return true
   }
 
   private func append(

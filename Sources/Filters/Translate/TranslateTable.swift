@@ -79,6 +79,8 @@ final class TranslateTable: Sendable {
   private let patterns: [Pattern]
   /// For each first byte the keys that begin with it, in order.
   private let beginnings: [[Int]]
+  /// Which bytes some key begins with.
+  private let isBeginning: [Bool]
   /// The values as they stand within a text.
   private let texts: [[UInt8]]
 
@@ -129,6 +131,7 @@ final class TranslateTable: Sendable {
     self.hashes = hashes
     self.patterns = patterns
     self.beginnings = beginnings
+    isBeginning = beginnings.map { !$0.isEmpty }
     self.texts = texts
   }
 
@@ -194,7 +197,11 @@ final class TranslateTable: Sendable {
   /// The first place where a key stands; where several fit there, the first of the dictionary.
   private func nextKey(in text: UnsafeRawBufferPointer, from start: Int) -> (start: Int, entry: Int)? {
     var i = start
-    while i < text.count {
+    while true {
+      isBeginning.withUnsafeBufferPointer { isBeginning in
+        while i < text.count, !isBeginning[Int(text[i])] { i &+= 1 }
+      }
+      guard i < text.count else { return nil }
       for entry in beginnings[Int(text[i])] {
         let count = keys[entry].count
         if text.count - i >= count, keys[entry].withUnsafeBytes({ equal($0, text.slice(i, i + count)) }) {
@@ -203,6 +210,5 @@ final class TranslateTable: Sendable {
       }
       i &+= 1
     }
-    return nil
   }
 }

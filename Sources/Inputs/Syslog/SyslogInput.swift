@@ -10,8 +10,9 @@ struct SyslogInput: InputPlugin {
   static let manual = Manual(
     name: "syslog", summary: "Takes syslog messages (RFC 3164) over UDP and TCP on one port.",
     details: """
-      A datagram is a message, over TCP a line is one. Priority, time, host, program and process id become fields. A message \
-      of another form keeps its text, is tagged and counts as priority 13, a user's notice.
+      A datagram is a message; over TCP a line is one, or a frame that says its length (RFC 6587). Priority, time, host, \
+      program and process id become fields. A message of another form keeps its text, is tagged and counts as priority 13, \
+      a user's notice.
       """,
     failureTags: ["_grokparsefailure_sysloginput"])
 
@@ -86,6 +87,7 @@ struct SyslogInput: InputPlugin {
     lines.eventBytes = settings.maxEventSize.bytes
     lines.proxyProtocol = settings.proxyProtocol
     lines.keepsDelimiter = true
+    lines.takesOctetCounts = true
     lines.dropsRest = true
     var datagrams = DatagramConfiguration(host: settings.host, port: settings.port.number)
     datagrams.receiveBufferBytes = settings.receiveBuffer?.bytes

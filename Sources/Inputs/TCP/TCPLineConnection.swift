@@ -29,6 +29,9 @@ final class TCPLineConnection: ConnectionHandler, @unchecked Sendable {  // unch
   /// Counts what was joined, so that a timer knows whether its line is still the last.
   private var joinedCount = 0
   private var joinerBytes = 0
+  /// Bytes of the frame under way that are still to come; nil within a line.
+  private var frameLeft: Int?
+  private var isBehindFrame = false
   private var inFlightBytes = 0
   private var inFlightBatches = 0
   private var isHeld = false
@@ -88,13 +91,57 @@ final class TCPLineConnection: ConnectionHandler, @unchecked Sendable {  // unch
     }
     let batch = RecordBatch(descriptor: shared.descriptor, context: context)
     batch.payloads.reserve(line.count + bytes.count - start)
-    cut(UnsafeRawBufferPointer(rebasing: bytes[start...]), into: batch)
+    let lines = UnsafeRawBufferPointer(rebasing: bytes[start...])
+    var done = bytes.count
+    if shared.configuration.takesOctetCounts {
+      done = start + cutCounted(lines, into: batch)
+    } else {
+      cut(lines, into: batch)
+    }
     if batch.count > 0 { keep(batch) }
     if !mayReadOn {
       isHeld = true
       connection.pauseReading()
     }
-    return bytes.count
+    return done
+  }
+
+  /// Lines and frames that say their length; returns how much of `bytes` is done with.
+  private func cutCounted(_ bytes: UnsafeRawBufferPointer, into batch: RecordBatch) -> Int {
+    var start = 0
+    while start < bytes.count {
+      if let left = frameLeft {
+        let n = min(left, bytes.count - start)
+        keep(UnsafeRawBufferPointer(rebasing: bytes[start..<(start + n)]))
+        start += n
+        frameLeft = n == left ? nil : left - n
+        if n == left {
+          endLine(into: batch, isEnded: false)
+          isBehindFrame = true
+        }
+        continue
+      }
+      // Some senders end such a frame with a line feed all the same.
+      if isBehindFrame, bytes[start] == 10 || bytes[start] == 13 || bytes[start] == 0 {
+        start += 1
+        continue
+      }
+      isBehindFrame = false
+      if lineBytes == 0 {
+        switch OctetCount(bytes, at: start) {
+        case .none: break
+        case .incomplete: return start
+        case .frame(let length, let header):
+          frameLeft = length
+          start += header
+          continue
+        }
+      }
+      let end = lineEnd(bytes, from: start).map { $0 + 1 } ?? bytes.count
+      cut(UnsafeRawBufferPointer(rebasing: bytes[start..<end]), into: batch)
+      start = end
+    }
+    return start
   }
 
   private func cut(_ bytes: UnsafeRawBufferPointer, into batch: RecordBatch) {

@@ -14,6 +14,8 @@ public struct TCPLineConfiguration: Sendable {
   public var delimiter: [UInt8] = [10]
   /// The delimiter stays at the end of its line.
   public var keepsDelimiter = false
+  /// A line may also be a frame that says its length, as syslog has them; only with a line feed as delimiter.
+  public var takesOctetCounts = false
   /// What has no delimiter when the connection ends is no record; it is counted as lost.
   public var dropsRest = false
   /// Also drop a carriage return in front of the delimiter. Off, as in Logstash's `line` codec.

@@ -139,7 +139,7 @@ extension Elasticsearch.Settings {
       "index", \.index, "The index; an event whose name is no legal index is a dead letter.",
       defaultText: "logstash-%{+yyyy.MM.dd}, with 'ecs-' in front where ECS is on"),
     .option(
-      "action", \.action, "What is done: index, create, update or delete; may name a field that tells.",
+      "action", \.action, "What is done: index, create, update or delete; may name a field.",
       defaultText: "create where ids are made and for data streams, else index"),
     .option("document_id", \.documentID, "The id of the document, at most 512 bytes."),
     .option(
@@ -184,8 +184,7 @@ extension Elasticsearch.Settings {
   private static let credentials: [Option<Self>] = [
     .option("user", \.user, "The user for basic authentication."),
     .option("password", \.password, "The user's password."),
-    .option(
-      "cloud_auth", \.cloudAuth, "A user and a password with a colon between, in place of 'user' and 'password'."),
+    .option("cloud_auth", \.cloudAuth, "The user and password as user:password, in place of 'user' and 'password'."),
     .option("api_key", \.apiKey, "An API key: id:key, or its base64 text."),
     .option("bearer_token", \.bearerToken, "A token for bearer authentication."),
     .option("custom_headers", \.customHeaders, "Headers for every request; they win over the output's own."),
