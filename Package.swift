@@ -73,6 +73,8 @@ let package = Package(
       ["PluginKit", "Events", "Config", "Patterns", "Codecs", "Diagnostics", "CMaxMindDB", "CSystem", "CXML2"]),
     library(
       "Outputs", ["PluginKit", "Events", "Config", "Codecs", "Diagnostics", "CCurl", "COpenSSL", "CSystem"]),
+    // Looks after a cluster: templates, life cycles, indices, snapshots, users.
+    library("Cluster", ["Outputs", "Events", "Diagnostics"]),
     // Compiles pipelines and runs them: workers between queue and outputs.
     library(
       "Pipeline",
@@ -92,7 +94,8 @@ let package = Package(
     .executableTarget(
       name: "sluice",
       dependencies: [
-        "CommandLine", "Reference", "Daemon", "Pipeline", "Queue", "Records", "PluginKit", "Events", "Diagnostics",
+        "Cluster", "CommandLine", "Reference", "Daemon", "Outputs", "Pipeline", "Queue", "Records", "PluginKit",
+        "Config", "Events", "Diagnostics",
       ],
       path: "Sources/CLI", swiftSettings: settings),
 
@@ -116,7 +119,8 @@ let package = Package(
       ["Pipeline", "Filters", "PluginKit", "Queue", "Records", "Events", "Config", "Diagnostics"]),
     tests("Outputs", ["Outputs", "PluginKit", "Events", "Config", "Diagnostics"]),
     tests("Reference", ["Reference", "Daemon", "Pipeline", "PluginKit", "Events", "Config", "Diagnostics"]),
-    tests("Acceptance", ["Daemon", "PluginKit", "Codecs", "Diagnostics"]),
+    tests("Cluster", ["Cluster", "Outputs", "Diagnostics"]),
+    tests("Acceptance", ["Cluster", "Daemon", "PluginKit", "Codecs", "Diagnostics"]),
     // Reads the tree; needs nothing of it.
     .testTarget(name: "TidyTests", dependencies: ["TestSupport"], path: "Tests/TidyTests", swiftSettings: settings),
   ],

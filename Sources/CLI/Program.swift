@@ -11,9 +11,14 @@ let program: Program = Program(
     queueStatsCommand, queueCheckCommand, queueDumpCommand, queueRepairCommand,
     letterListCommand, letterShowCommand, letterExportCommand, letterPurgeCommand, letterReplayCommand,
     replayCommand, docsCommand, schemaCommand,
+    clusterHealthCommand, clusterSetupCommand, clusterTemplatesCommand, clusterIndicesCommand, clusterCleanupCommand,
+    clusterOptimizeCommand, snapshotCreateCommand, snapshotListCommand, snapshotStatusCommand, snapshotRestoreCommand,
+    usersCommand, endToEndCommand, monitorCommand,
   ],
   groups: [
     "queue": "The queues on disk: figures, check, records, repair",
     "dlq": "Dead letters: events that no output took, to list, mend and send once more",
+    "es": "The Elasticsearch or OpenSearch cluster: health, templates, indices, snapshots, users",
+    "es snapshot": "Snapshots of the aura indices",
   ],
   topicNames: reference.helpNames, topic: { reference.help($0) })

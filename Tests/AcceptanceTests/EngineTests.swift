@@ -62,7 +62,7 @@ struct EngineTests {
       let oneDay = try engine.count("aura-logs-" + day.index, "@timestamp:[\(day.date) TO \(day.date)]")
       #expect(oneDay == number, "events of another day stand in \(day.index)")
     }
-    func total(_ family: String, _ query: String = "*") throws -> Int {
+    func total(_ family: String, _ query: String = "*:*") throws -> Int {
       try engine.count(days.map { "\(family)-\($0.index)" }.joined(separator: ","), query)
     }
     #expect(try total("aura-logs") == count)

@@ -19,7 +19,7 @@ public final class BulkEndpoint: Sendable {
     /// All is indexed, and the connection ends without an answer.
     case cut
     /// Documents whose text holds `text` are answered with this status and type; the others are indexed.
-    case refuse(status: Int, type: String, text: String)
+    case refuse(status: Int, type: String, text: String, reason: String = "as scripted")
     /// Nothing is indexed, and no answer ever comes.
     case hang
     /// All is indexed, and the answer comes after so many milliseconds.
@@ -224,11 +224,12 @@ public final class BulkEndpoint: Sendable {
         state.nextID += 1
         let key = index + "/" + ((target["_id"] as? String) ?? "made\(state.nextID)")
         let source = action == "delete" ? [] : Array(lines[i + 1])
-        if case .refuse(let status, let type, let text) = fault, String(decoding: source, as: UTF8.self).contains(text)
+        if case .refuse(let status, let type, let text, let reason) = fault,
+          String(decoding: source, as: UTF8.self).contains(text)
         {
           hasErrors = true
           items.append(
-            "{\"\(action)\":{\"status\":\(status),\"error\":{\"type\":\"\(type)\",\"reason\":\"as scripted\"}}}")
+            "{\"\(action)\":{\"status\":\(status),\"error\":{\"type\":\"\(type)\",\"reason\":\"\(reason)\"}}}")
         } else if action == "delete" {
           let isThere = state.documents.removeValue(forKey: key) != nil
           items.append("{\"delete\":{\"status\":\(isThere ? 200 : 404)}}")

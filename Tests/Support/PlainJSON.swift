@@ -2,7 +2,7 @@
 
 public import Foundation
 
-public struct PlainJSON: @unchecked Sendable {  // unchecked: Foundation's JSON values never change
+public struct PlainJSON: @unchecked Sendable, CustomStringConvertible {  // unchecked: the JSON values never change
   private let raw: Any
 
   public init(_ data: Data) throws { raw = try JSONSerialization.jsonObject(with: data, options: .fragmentsAllowed) }
@@ -13,6 +13,14 @@ public struct PlainJSON: @unchecked Sendable {  // unchecked: Foundation's JSON 
   public subscript(index: Int) -> PlainJSON? {
     guard let list = raw as? [Any], list.indices.contains(index) else { return nil }
     return PlainJSON(raw: list[index])
+  }
+  /// The same for the same value.
+  public var description: String {
+    let options: JSONSerialization.WritingOptions = [.sortedKeys, .fragmentsAllowed]
+    return (try? JSONSerialization.data(withJSONObject: raw, options: options)).map {
+      String(decoding: $0, as: UTF8.self)
+    }
+      ?? "?"
   }
   public var string: String? { raw as? String }
   public var integer: Int? { raw as? Int }

@@ -122,8 +122,9 @@ public final class RunningEngine: @unchecked Sendable {  // unchecked: one test 
     return Answer(status: status, body: Data(all[..<end]))
   }
 
-  /// Documents of an index that match a query of Lucene's syntax; everything that was written counts.
-  public func count(_ index: String, _ query: String = "*") throws -> Int {
+  /// Documents of an index that match a query of Lucene's syntax; everything that was written counts. (A star alone asks
+  /// for the fields that the index searches by default, `*:*` for all documents.)
+  public func count(_ index: String, _ query: String = "*:*") throws -> Int {
     try request("POST", "/\(index)/_refresh")
     let wanted = query.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? ""
     let answer = try request("GET", "/\(index)/_count?q=\(wanted)")

@@ -81,6 +81,7 @@ extension BulkSender {
     figures.lastSuccess.set(Int(now.ns))
     var sums = Sums()
     var again: [BulkRequest.Document] = []
+    var cured: [(document: BulkRequest.Document, json: [UInt8])] = []
     var isOverload = false
     var item = items.first
     var example = ""
@@ -136,6 +137,8 @@ extension BulkSender {
       if isAgain {
         again.append(document)
         if !plan.silentTypes.contains(type) { example = "answers \(status) for documents: \(type)" }
+      } else if !decision.isDelivered, let json = cure(&document, of: request, status, error) {
+        cured.append((document, json))
       } else if !decision.isDelivered {
         bury(request, document, status, type, Self.excerpt(text: reason))
       }
@@ -154,11 +157,41 @@ extension BulkSender {
       rest.mayBeThere = false
       sendAgain(rest, after: refusalPause(rest))
     }
+    if !cured.isEmpty {
+      let rest = BulkRequest(request.delivery, flow, capacity: cured.reduce(0) { $0 + $1.document.size + 64 })
+      for one in cured { rest.take(one.document, from: request, json: one.json) }
+      rest.count()
+      sendNext(rest)
+    }
     if again.isEmpty, sums.count == request.documents.count, sums.dropped == 0 {
       figures.goodRequests.add()
     } else {
       figures.mixedRequests.add()
     }
+  }
+
+  /// Fields of one document that are cured at most.
+  private static let cureLimit = 16
+
+  /// The document without its mapping conflict; nil where it has none or none that can be cured.
+  private func cure(
+    _ document: inout BulkRequest.Document, of request: BulkRequest, _ status: Int, _ error: Value?
+  ) -> [UInt8]? {
+    guard status == 400 else { return nil }
+    var reasons: [String] = []
+    var level = error
+    while let present = level, reasons.count < 8 {
+      if let reason = present["reason"]?.string { reasons.append(reason) }
+      level = present["caused_by"]
+    }
+    guard let conflict = MappingConflict(reasons) else { return nil }
+    var json: [UInt8]?
+    if document.action == .index || document.action == .create, document.cures < Self.cureLimit {
+      json = conflict.cured(request.json(document), by: plan.conflictCure)
+    }
+    document.cures += 1
+    figures.conflict(request.target(document).index, conflict, isCured: json != nil)
+    return json
   }
 
   private struct Sums {

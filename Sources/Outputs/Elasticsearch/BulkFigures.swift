@@ -28,6 +28,9 @@ final class BulkFigures: Sendable {
   let requestLimit = Gauge()
   /// Monotonic nanoseconds of the last good answer; 0 before it.
   let lastSuccess = Gauge()
+  /// By index and field: what was refused, and how often it was cured.
+  let mappingConflicts = Lock<[String: (type: String, refused: Int, cured: Int)]>([:])
+  static let conflictLimit = 200
   let responses = Lock<[Int: Int]>([:])
   let trouble = Lock<String?>(nil)
   /// JSON of the hosts' states.
@@ -53,6 +56,36 @@ final class BulkFigures: Sendable {
     return all
   }
 
+  /// A document's field was refused; beyond so many fields they are counted together.
+  func conflict(_ index: String, _ conflict: MappingConflict, isCured: Bool) {
+    mappingConflicts.withLock { all in
+      var name = "\(index)/\(conflict.field.prefix(256))"
+      if all[name] == nil, all.count >= Self.conflictLimit { name = "others" }
+      var entry = all[name] ?? (conflict.type, 0, 0)
+      entry.refused += 1
+      if isCured { entry.cured += 1 }
+      all[name] = entry
+    }
+  }
+
+  private var conflictText: String {
+    var out = ByteBuffer()
+    out.append(123)
+    for (i, entry) in mappingConflicts.withLock({ $0.sorted { $0.key < $1.key } }).enumerated() {
+      if i > 0 { out.append(44) }
+      out.append(quoted: entry.key)
+      out.append(":{\"type\":")
+      out.append(quoted: entry.value.type)
+      out.append(",\"refused\":")
+      out.append(decimal: entry.value.refused)
+      out.append(",\"cured\":")
+      out.append(decimal: entry.value.cured)
+      out.append(125)
+    }
+    out.append(125)
+    return out.string()
+  }
+
   private var extra: String {
     let codes = responses.withLock { $0.sorted { $0.key < $1.key } }.map { "\"\($0.key)\":\($0.value)" }
     let now = Instant.now
@@ -65,7 +98,8 @@ final class BulkFigures: Sendable {
       "bulk_requests":{"successes":\(goodRequests.value),"with_errors":\(mixedRequests.value),\
       "failures":\(failures.value),"splits":\(splits.value),"responses":{\(codes.joined(separator: ","))},\
       "in_flight":\(requestsInFlight.value),"limit":\(requestLimit.value),"bytes":\(plainBytes.value),\
-      "bytes_sent":\(bytes.value),"last_success_age_in_millis":\(age)},"hosts":\(hosts.withLock { $0 })
+      "bytes_sent":\(bytes.value),"last_success_age_in_millis":\(age)},"hosts":\(hosts.withLock { $0 }),\
+      "mapping_conflicts":\(conflictText)
       """
   }
 }

@@ -27,6 +27,7 @@ final class BulkOutput: SpillingOutput {
     /// Error types of documents that are dropped.
     var dropTypes: Set<String> = []
     var silentTypes: Set<String> = []
+    var conflictCure = ConflictCure.deadLetter
   }
 
   /// More bytes than this in flight make workers wait.

@@ -33,6 +33,8 @@ final class BulkRequest: @unchecked Sendable {  // unchecked: one owner at a tim
     var attempts = 0
     /// Of them, with 500, 502 or 504.
     var serverErrors = 0
+    /// How many of its fields were cured of a mapping conflict.
+    var cures = 0
     /// Since when every answer was 403.
     var forbiddenSince: Instant?
   }
@@ -85,6 +87,19 @@ final class BulkRequest: @unchecked Sendable {  // unchecked: one owner at a tim
       moved.eventStart += shift
       moved.eventEnd += shift
     }
+    documents.append(moved)
+  }
+
+  /// A request of its own with one more document of `other`, whose event has other JSON now.
+  func take(_ document: Document, from other: BulkRequest, json: [UInt8]) {
+    var moved = document
+    moved.start = body.count
+    body.append(UnsafeRawPointer(other.body.pointer + document.start), document.eventStart - document.start)
+    moved.eventStart = body.count
+    body.append(contentsOf: json)
+    moved.eventEnd = body.count
+    body.append(10)
+    moved.end = body.count
     documents.append(moved)
   }
 

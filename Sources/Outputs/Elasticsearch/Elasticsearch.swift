@@ -98,12 +98,13 @@ struct Elasticsearch: OutputPlugin {
     var letterCodes: [Int] = []
     var dropErrorTypes: [String] = []
     var silenceErrors: [String] = []
+    var mappingConflicts = ConflictCure.deadLetter
 
     var manageTemplate: Bool?
     var ilmEnabled: String?
 
     static let options: [Option<Settings>] =
-      places + documents + dataStreams + credentials + encryption + sending + carriedOver
+      places + documents + dataStreams + credentials + encryption + sending + conflicts + carriedOver
   }
 
   static func make(_ settings: Settings, _ context: OutputContext) throws -> any Output {
@@ -235,6 +236,15 @@ extension Elasticsearch.Settings {
       "silence_errors_in_log", \.silenceErrors,
       "Types of errors of documents that are not logged while they are retried."
     ),
+  ]
+
+  private static let conflicts: [Option<Self>] = [
+    .option(
+      "mapping_conflicts", \.mappingConflicts,
+      """
+      What becomes of a document with a field that does not fit the index: a dead letter; sent again with the field coerced \
+      where nothing is lost by it; or with the field under a name that ends in its kind, such as 'duration_text'.
+      """)
   ]
 
   private static let carriedOver: [Option<Self>] = [

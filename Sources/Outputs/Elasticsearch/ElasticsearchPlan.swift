@@ -40,6 +40,7 @@ extension Elasticsearch.Settings {
     plan.letterCodes = Set(letterCodes)
     plan.dropTypes = Set(dropErrorTypes)
     plan.silentTypes = Set(silenceErrors)
+    plan.conflictCure = mappingConflicts
     return plan
   }
 
