@@ -1,3 +1,5 @@
+//  Dead letters as outputs write them: grouped, counted as kept once they are synced, on disks that fail and crash.
+
 import Diagnostics
 import Foundation
 import Glibc
