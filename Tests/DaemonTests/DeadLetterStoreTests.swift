@@ -1,4 +1,4 @@
-//  The daemon's dead letters: what is kept of a refused event, in which order, within which limits.
+//  Dead letters as outputs write them: grouped, counted as kept once they are synced, on disks that fail and crash.
 
 import Diagnostics
 import Foundation

@@ -1,3 +1,5 @@
+//  Requests that commands leave for the daemon, on a disk that crashes at any call.
+
 import Diagnostics
 import Queue
 import TestSupport
