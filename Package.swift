@@ -94,13 +94,13 @@ let package = Package(
     .executableTarget(
       name: "sluice",
       dependencies: [
-        "Cluster", "CommandLine", "Reference", "Daemon", "Outputs", "Pipeline", "Queue", "PluginKit", "Config", "Events",
-        "Diagnostics",
+        "Cluster", "CommandLine", "Reference", "Daemon", "Outputs", "Pipeline", "Queue", "Records", "PluginKit", "Config",
+        "Events", "Diagnostics",
       ],
       path: "Sources/CLI", swiftSettings: settings),
 
     .target(
-      name: "TestSupport", dependencies: ["Pipeline", "PluginKit", "Config", "Events", "Diagnostics"],
+      name: "TestSupport", dependencies: ["Pipeline", "Queue", "PluginKit", "Config", "Events", "Diagnostics"],
       path: "Tests/Support", swiftSettings: settings),
     tests("Patterns", ["Patterns", "Diagnostics"]),
     tests("Events", ["Events", "Patterns", "Pipeline", "Diagnostics"]),
@@ -111,6 +111,8 @@ let package = Package(
       "Inputs",
       ["Inputs", "Filters", "Pipeline", "PluginKit", "Net", "Codecs", "Records", "Events", "Config", "Diagnostics"]),
     tests("Queue", ["Queue", "Codecs", "Records", "Diagnostics"]),
+    tests(
+      "Daemon", ["Daemon", "Queue", "Pipeline", "PluginKit", "Records", "Events", "Config", "Diagnostics"]),
     tests("Filters", ["Filters", "Pipeline", "PluginKit", "Patterns", "Events", "Config", "Diagnostics"]),
     tests(
       "Pipeline",

@@ -9,13 +9,15 @@ let program: Program = Program(
   commands: [
     runCommand, checkCommand, tryCommand, testCommand, benchCommand,
     queueStatsCommand, queueCheckCommand, queueDumpCommand, queueRepairCommand,
-    docsCommand, schemaCommand,
+    letterListCommand, letterShowCommand, letterExportCommand, letterPurgeCommand, letterReplayCommand,
+    replayCommand, docsCommand, schemaCommand,
     clusterHealthCommand, clusterSetupCommand, clusterTemplatesCommand, clusterIndicesCommand, clusterCleanupCommand,
     clusterOptimizeCommand, snapshotCreateCommand, snapshotListCommand, snapshotStatusCommand, snapshotRestoreCommand,
     usersCommand, endToEndCommand, monitorCommand,
   ],
   groups: [
     "queue": "The queues on disk: figures, check, records, repair",
+    "dlq": "Dead letters: events that no output took, to list, mend and send once more",
     "es": "The Elasticsearch or OpenSearch cluster: health, templates, indices, snapshots, users",
     "es snapshot": "Snapshots of the aura indices",
   ],

@@ -62,7 +62,7 @@ extension QueueChoice {
     guard report(problems) else { return nil }
     var found = queueLocations(configuration, problems: problems)
     if let id {
-      found = found.filter { $0.id == id }
+      found = found.filter { $0.id == id || $0.id.hasPrefix(id + "/overflow/") }
       if found.isEmpty {
         writeError("sluice \(command): pipeline '\(id)' has no queue below \(configuration.dataFolder)")
         return nil

@@ -37,6 +37,8 @@ public struct ArgumentDescription: Sendable, Hashable {
 /// The declaration of one argument.
 public struct Argument<Settings>: Sendable {
   let base: ArgumentDescription
+  /// `--config`, or `FILE` for a positional argument.
+  public var name: String { base.name }
   /// Takes a text; a complaint where it is no such value.
   let take: @Sendable (_ text: String, _ isFirst: Bool, inout Settings) -> String?
   private let shown: @Sendable (Settings) -> String?

@@ -4,6 +4,7 @@ internal import Diagnostics
 
 public enum QueueType: String, OptionEnum { case persisted, memory }
 public enum QueueCompression: String, OptionEnum { case none, lz4, zstd, speed, balanced, size, disabled }
+public enum QueueDurability: String, OptionEnum { case sync, interval, os }
 public enum StoragePolicy: String, OptionEnum {
   case dropOlder = "drop_older"
   case dropNewer = "drop_newer"
@@ -33,7 +34,15 @@ public struct PipelineSettings: PluginSettings {
   /// 0 is unlimited.
   public var queueMaxEvents = 0
   public var queueDrain = false
+  public var queueDurability = QueueDurability.sync
+  public var queueSyncInterval = Duration.seconds(1)
   public var queueCompression = QueueCompression.none
+  /// The first encrypts, all of them decrypt; empty: no encryption. Dead letters and overflow queues have the same.
+  public var queueEncryptionKeys: [Secret] = []
+  /// nil: released events are not kept.
+  public var queueRetainAge: Duration?
+  /// 0 keeps none, unless an age is set.
+  public var queueRetainSize: ByteCount = 0
   public var queueMinFree: ByteCount = .mib(256)
   public var queueSpillAfter = Duration.seconds(5)
   /// nil: `queue` below `path.data`.
@@ -78,7 +87,27 @@ public struct PipelineSettings: PluginSettings {
       "queue.max_events", \.queueMaxEvents, "The most events that wait; 0: no limit.", unit: .events,
       in: 0...1_000_000_000_000),
     .option("queue.drain", \.queueDrain, "Whether a stop waits until the queue is empty."),
-    .option("queue.compression", \.queueCompression, "How records are compressed on disk."),
+    .option(
+      "queue.durability", \.queueDurability,
+      "When an event is acknowledged: once it is synced to the disk, or written and synced within an interval, or "
+        + "written and left to the system."),
+    .option(
+      "queue.sync_interval", \.queueSyncInterval,
+      "How much time a power loss may cost with 'queue.durability: interval'.",
+      unit: .milliseconds, in: .milliseconds(1) ... .seconds(3600)),
+    .option("queue.compression", \.queueCompression, "How records are compressed on disk, dead letters too."),
+    .option(
+      "queue.encryption.keys", \.queueEncryptionKeys,
+      "Keys of 32 bytes, as 64 hexadecimal digits or base64: the first encrypts queue and dead letters "
+        + "(AES-256-GCM), the others still decrypt.",
+      example: "['${credential:queue-key}', '${file:/etc/sluice/old-queue-key}']"),
+    .option(
+      "queue.retain.age", \.queueRetainAge, "How long delivered events are kept for 'sluice replay'.",
+      in: .seconds(1) ... .seconds(86_400 * 3650)),
+    .option(
+      "queue.retain.max_bytes", \.queueRetainSize,
+      "The most that delivered events may take, beside queue.max_bytes; 0: no limit but the age.",
+      unit: .binaryBytes),
     .option(
       "queue.min_free", \.queueMinFree, "While less than this is free on the disk, nothing is accepted.",
       unit: .binaryBytes),

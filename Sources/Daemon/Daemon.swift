@@ -22,16 +22,20 @@ final class RunningPipeline: Sendable {
   let compiled: CompiledPipeline
   let runtime: PipelineRuntime
   let deadLetters: DeadLetterStore
+  let overflows: Overflows?
   /// Names this run of the pipeline.
   let identity = makeUUID()
   /// Digest of the pipeline's file, so that a changed configuration shows.
   let hash: String
 
-  init(compiled: CompiledPipeline, runtime: PipelineRuntime, deadLetters: DeadLetterStore) {
+  init(
+    compiled: CompiledPipeline, runtime: PipelineRuntime, deadLetters: DeadLetterStore, overflows: Overflows?
+  ) {
     hash = fileDigest(compiled.file.path)
     self.compiled = compiled
     self.runtime = runtime
     self.deadLetters = deadLetters
+    self.overflows = overflows
   }
 }
 
@@ -77,8 +81,8 @@ package func runDaemon(_ options: LaunchOptions) -> Int32 {
 }
 
 /// Why the daemon could not start.
-struct StartFailure: Error, CustomStringConvertible {
-  let description: String
+package struct StartFailure: Error, CustomStringConvertible {
+  package let description: String
 }
 
 final class Daemon {
@@ -86,6 +90,7 @@ final class Daemon {
   private(set) var pipelines: [RunningPipeline] = []
   private let lock: FolderLock
   private var api: MonitoringServer?
+  private var replays: ReplayService?
   private let startedAt = Instant.now
 
   /// Opens the data folder and the queues of all pipelines.
@@ -98,10 +103,9 @@ final class Daemon {
 
   private func open(_ checked: CompiledPipeline, workers: Int) throws -> RunningPipeline {
     let settings = checked.settings
-    let queue = try openQueue(checked.id, settings)
-    let letters = try DeadLetterStore(
-      folder: (settings.deadLettersPath?.text ?? configuration.dataFolder + "/dead_letter_queue") + "/" + checked.id,
-      pipelineID: checked.id, settings: settings)
+    let quota = settings.queueMaxSize.bytes > 0 ? QueueQuota(limitBytes: settings.queueMaxSize.bytes) : nil
+    let queue = try openQueue(checked.id, settings, quota)
+    let letters = try openLetters(checked.id, settings)
     let problems = Problems()
     let environment = CompileEnvironment(
       registry: .all, services: configuration.services(for: checked.file, resolves: true),
@@ -118,13 +122,37 @@ final class Daemon {
       throw StartFailure(
         description: "pipeline '\(compiled.id)' (\(compiled.file.path)) has no output that can ever be reached")
     }
+    // Events of a memory queue are not made safer by an overflow queue than they are.
+    let overflows =
+      settings.queueType == .persisted
+      ? Overflows(
+        compiled, folder: queueFolder(of: compiled.id, settings, configuration),
+        settings: try diskQueueSettings(compiled.id, settings), quota: quota, spillAfter: settings.queueSpillAfter)
+      : nil
     let runtime = PipelineRuntime(
       id: compiled.id, steps: compiled.steps, outputs: compiled.outputs, queue: queue, deadLetters: letters,
-      settings: runtimeSettings, filters: compiled.filters)
-    return RunningPipeline(compiled: compiled, runtime: runtime, deadLetters: letters)
+      settings: runtimeSettings, filters: compiled.filters, overflows: overflows?.queues ?? [])
+    return RunningPipeline(compiled: compiled, runtime: runtime, deadLetters: letters, overflows: overflows)
   }
 
-  private func openQueue(_ id: String, _ settings: PipelineSettings) throws -> any EventQueue {
+  private func openLetters(_ id: String, _ settings: PipelineSettings) throws -> DeadLetterStore {
+    let folder = deadLetterFolder(of: id, settings, configuration)
+    guard settings.deadLettersEnabled else {
+      return try DeadLetterStore(folder: folder, pipelineID: id, settings: nil)
+    }
+    var letterSettings = DeadLetterSettings()
+    letterSettings.maxBytes = settings.deadLettersMaxSize.bytes
+    letterSettings.retainAge = settings.deadLettersRetainAge ?? .zero
+    letterSettings.policy = DeadLetterSettings.Policy(rawValue: settings.deadLettersPolicy.rawValue) ?? .dropOlder
+    letterSettings.compression = blockCompression(settings)
+    letterSettings.keys = try encryptionKeys(settings)
+    letterSettings.name = id
+    return try DeadLetterStore(folder: folder, pipelineID: id, settings: letterSettings)
+  }
+
+  private func openQueue(
+    _ id: String, _ settings: PipelineSettings, _ quota: QueueQuota?
+  ) throws -> any EventQueue {
     guard settings.queueType == .persisted else {
       Log.warn(
         "queue.memory", "The queue is in memory: an acknowledgement does not mean that an event is safe.",
@@ -132,16 +160,12 @@ final class Daemon {
       return MemoryQueue(
         maxEvents: settings.queueMaxEvents, maxBytes: settings.queueMaxSize.bytes, name: id)
     }
-    var queueSettings = QueueSettings()
-    queueSettings.segmentBytes = settings.queuePageCapacity.bytes
-    queueSettings.maxBytes = settings.queueMaxSize.bytes
-    queueSettings.maxEvents = settings.queueMaxEvents
-    queueSettings.minFreeBytes = settings.queueMinFree.bytes
-    queueSettings.name = id
-    switch settings.queueCompression {
-    case .lz4, .speed: queueSettings.compression = .lz4
-    case .zstd, .balanced, .size: queueSettings.compression = .zstd(level: 3)
-    case .none, .disabled: queueSettings.compression = .none
+    var queueSettings = try diskQueueSettings(id, settings)
+    queueSettings.quota = quota
+    if queueSettings.durability != .sync {
+      Log.warn(
+        "queue.durability", "Events are acknowledged before they are synced: a power loss can cost the last of them.",
+        ["pipeline": .text(id), "next": "Set queue.durability: sync to keep every acknowledged event."])
     }
     let folder = queueFolder(of: id, settings, configuration)
     try makeFolders(folder)
@@ -173,6 +197,9 @@ final class Daemon {
           ])
       }
     }
+    let replays = ReplayService(pipelines)
+    replays.start()
+    self.replays = replays
     Log.info(
       "daemon.ready", "Sluice is ready.",
       [
@@ -210,17 +237,25 @@ final class Daemon {
       for input in pipeline.compiled.inputs { input.input.stop(deadline: min(deadline, Instant.now + .seconds(2))) }
     }
     var lost = 0
+    replays?.stop()
     for pipeline in pipelines {
       pipeline.runtime.stop(
         deadline: deadline,
         drain: pipeline.compiled.settings.queueDrain || !pipeline.runtime.queue.statistics.isPersisted)
+    }
+    replays?.join(Instant.now + .seconds(2))
+    for pipeline in pipelines {
       pipeline.runtime.queue.close()
       let left = pipeline.runtime.queue.statistics
       if !left.isPersisted, left.events > 0 { lost += left.events }
+      let spilled = pipeline.overflows?.queues.reduce(0) { $0 + ($1.statistics?.events ?? 0) } ?? 0
       pipeline.deadLetters.close()
       Log.info(
         "pipeline.stopped", "A pipeline has stopped.",
-        ["pipeline": .text(pipeline.compiled.id), "events_in_queue": .number(left.events)])
+        [
+          "pipeline": .text(pipeline.compiled.id), "events_in_queue": .number(left.events),
+          "events_in_overflow": .number(spilled),
+        ])
     }
     api?.stop()
     if lost > 0 {

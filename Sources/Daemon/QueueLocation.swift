@@ -1,10 +1,12 @@
-//  Where the queues of a data folder lie, for commands that look at them from outside.
+//  Where the queues of a data folder lie and how they are written, for the daemon and for commands that look at them
+//  from outside.
 
 package import Codecs
 package import Config
 package import Diagnostics
 internal import Glibc
 internal import Pipeline
+internal import Queue
 
 /// The queue of one pipeline.
 package struct QueueLocation: Sendable {
@@ -14,32 +16,115 @@ package struct QueueLocation: Sendable {
   /// Keys with which its blocks may be encrypted.
   package var keys: [BlockKey] = []
 
-  package init(id: String, folder: String) {
+  package init(id: String, folder: String, keys: [BlockKey] = []) {
     self.id = id
     self.folder = folder
+    self.keys = keys
   }
 }
+
+/// The keys that encrypt and decrypt queue and dead letters of a pipeline.
+///
+/// - Throws: A sentence about the one that is no key.
+package func encryptionKeys(_ settings: PipelineSettings) throws(StartFailure) -> [BlockKey] {
+  var keys: [BlockKey] = []
+  for (i, secret) in settings.queueEncryptionKeys.enumerated() {
+    guard let bytes = keyBytes(Array(secret.revealed.utf8)), let key = BlockKey(bytes) else {
+      throw StartFailure(
+        description:
+          "queue.encryption.keys: number \(i + 1) is no key of 32 bytes, written as 64 hexadecimal digits or "
+          + "as base64; `openssl rand -hex 32` makes one")
+    }
+    keys.append(key)
+  }
+  return keys
+}
+
+private func keyBytes(_ text: [UInt8]) -> [UInt8]? {
+  guard text.count == 2 * BlockKey.byteCount else { return Base64.decode(text) }
+  var bytes: [UInt8] = []
+  for i in stride(from: 0, to: text.count, by: 2) {
+    guard let byte = UInt8(String(decoding: text[i...i + 1], as: UTF8.self), radix: 16) else { return nil }
+    bytes.append(byte)
+  }
+  return bytes
+}
+
+func blockCompression(_ settings: PipelineSettings) -> BlockCompression {
+  switch settings.queueCompression {
+  case .none, .disabled: .none
+  case .lz4, .speed: .lz4
+  case .zstd, .balanced: .zstd(level: 3)
+  case .size: .zstd(level: 9)
+  }
+}
+
+/// How the queue of a pipeline is written.
+func diskQueueSettings(_ id: String, _ settings: PipelineSettings) throws(StartFailure) -> QueueSettings {
+  var queue = QueueSettings()
+  queue.segmentBytes = settings.queuePageCapacity.bytes
+  queue.maxBytes = settings.queueMaxSize.bytes
+  queue.maxEvents = settings.queueMaxEvents
+  queue.minFreeBytes = settings.queueMinFree.bytes
+  queue.durability =
+    switch settings.queueDurability {
+    case .sync: .sync
+    case .interval: .interval(settings.queueSyncInterval)
+    case .os: .os
+    }
+  queue.compression = blockCompression(settings)
+  queue.keys = try encryptionKeys(settings)
+  queue.retainAge = settings.queueRetainAge ?? .zero
+  queue.retainBytes = settings.queueRetainSize.bytes
+  queue.name = id
+  return queue
+}
+
+/// Keys for looking; one that is none was reported when the daemon did not start with it.
+func lookingKeys(_ settings: PipelineSettings) -> [BlockKey] { (try? encryptionKeys(settings)) ?? [] }
 
 /// The folder in which the queue of a pipeline lies.
 package func queueFolder(of id: String, _ settings: PipelineSettings, _ configuration: Configuration) -> String {
   (settings.queuePath?.text ?? configuration.dataFolder + "/queue") + "/" + id
 }
 
-/// The queues that are on disk: of the configured pipelines, and of others that were configured once.
+/// The folder in which the dead letters of a pipeline lie.
+package func deadLetterFolder(of id: String, _ settings: PipelineSettings, _ configuration: Configuration) -> String {
+  (settings.deadLettersPath?.text ?? configuration.dataFolder + "/dead_letter_queue") + "/" + id
+}
+
+/// The queues that are on disk: of the configured pipelines, and of others that were configured once, each with the
+/// overflow queues of its outputs behind it (`aura/overflow/…`).
 package func queueLocations(_ configuration: Configuration, problems: Problems) -> [QueueLocation] {
+  mainQueues(configuration, problems).flatMap { queue in
+    let root = queue.folder + "/overflow"
+    return [queue]
+      + folderNames(in: root).filter { Configuration.isFolder("\(root)/\($0)") }.map {
+        QueueLocation(id: "\(queue.id)/overflow/\($0)", folder: "\(root)/\($0)", keys: queue.keys)
+      }
+  }
+}
+
+private func mainQueues(_ configuration: Configuration, _ problems: Problems) -> [QueueLocation] {
   var found: [QueueLocation] = []
   for file in configuration.files {
-    let folder = queueFolder(of: file.id, configuration.settings.pipeline(file, problems: problems), configuration)
-    if Configuration.isFolder(folder) { found.append(QueueLocation(id: file.id, folder: folder)) }
+    let settings = configuration.settings.pipeline(file, problems: problems)
+    let folder = queueFolder(of: file.id, settings, configuration)
+    if Configuration.isFolder(folder) {
+      found.append(QueueLocation(id: file.id, folder: folder, keys: lookingKeys(settings)))
+    }
   }
   let root = configuration.dataFolder + "/queue"
-  for name in names(in: root) where !found.contains(where: { $0.folder == "\(root)/\(name)" }) {
-    if Configuration.isFolder("\(root)/\(name)") { found.append(QueueLocation(id: name, folder: "\(root)/\(name)")) }
+  for name in folderNames(in: root) where !found.contains(where: { $0.folder == "\(root)/\(name)" }) {
+    if Configuration.isFolder("\(root)/\(name)") {
+      let keys = lookingKeys(configuration.settings.daemon.pipeline)
+      found.append(QueueLocation(id: name, folder: "\(root)/\(name)", keys: keys))
+    }
   }
   return found
 }
 
-private func names(in folder: String) -> [String] {
+func folderNames(in folder: String) -> [String] {
   guard let stream = opendir(folder) else { return [] }
   defer { closedir(stream) }
   var names: [String] = []

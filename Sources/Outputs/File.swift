@@ -200,7 +200,8 @@ struct FileOutput: OutputPlugin {
         document.removeAll()
         event.appendJSON(to: &document)
         let reason = DeadLetterReason(
-          stage: context.stepID, type: "file-path", message: "the path '\(name.prefix(256))' \(fault)")
+          stage: context.stepID, type: "file-path", message: "the path '\(name.prefix(256))' \(fault)",
+          part: event.part)
         guard
           untilStop({
             context.deadLetters.write(

@@ -51,6 +51,7 @@ package final class PipelineRuntime: Sendable {
   package let queue: any EventQueue
   package let deadLetters: any DeadLetterSink
   package let settings: RuntimeSettings
+  private let overflows: [OutputOverflow]
   /// The kinds of filters that there are, for decoding that parses.
   let filters: [String: FilterKind]
 
@@ -70,8 +71,9 @@ package final class PipelineRuntime: Sendable {
 
   package init(
     id: String, steps: [Step], outputs: [OutputStep], queue: any EventQueue, deadLetters: any DeadLetterSink,
-    settings: RuntimeSettings, filters: [String: FilterKind] = [:]
+    settings: RuntimeSettings, filters: [String: FilterKind] = [:], overflows: [OutputOverflow] = []
   ) {
+    self.overflows = overflows
     self.filters = filters
     self.id = id
     self.steps = steps
@@ -92,6 +94,7 @@ package final class PipelineRuntime: Sendable {
   /// Starts outputs, then workers.
   package func start() throws {
     for step in outputs { try step.output.start() }
+    for overflow in overflows { try overflow.start() }
     timer.open()
     for number in 0..<max(1, settings.workers) {
       threads.update { $0.running += 1 }
@@ -121,10 +124,11 @@ package final class PipelineRuntime: Sendable {
     for step in outputs { step.output.stop(deadline: deadline) }
     if ended == nil { _ = threads.wait(until: Instant.now + .seconds(2)) { $0.running == 0 ? true : nil } }
     if !drain { timer.finish(deadline: Instant.now + .seconds(1)) }
+    for overflow in overflows { overflow.close() }
   }
 
   private func waitUntilDrained(_ deadline: Instant) {
-    while !queue.isDrained, Instant.now < deadline {
+    while !queue.isDrained || !overflows.allSatisfy(\.isDrained), Instant.now < deadline {
       _ = threads.wait(until: Instant.now + .milliseconds(20)) { _ in nil as Int? }
     }
   }
@@ -151,23 +155,28 @@ final class QueueSource: SourceRecords {
   func isRecovered(_ record: Int) -> Bool {
     record >= 0 && record < batch.count && batch.runs[batch.runIndex(of: record)].isRecovered
   }
+  func origin(_ record: Int) -> (descriptor: RecordDescriptor, context: RecordContext?)? {
+    guard record >= 0, record < batch.count else { return nil }
+    let run = batch.runs[batch.runIndex(of: record)]
+    return (run.descriptor, run.context)
+  }
 }
 
 /// One worker thread's loop and memory.
-private final class Worker: ConditionFailureHandler {
-  private let runtime: PipelineRuntime
+final class Worker: ConditionFailureHandler {
+  let runtime: PipelineRuntime
   private let number: Int
-  private let batch = EventBatch()
-  private var runner: StepRunner!
-  private let decoders: RecordDecoders
-  private var selection: [Int32] = []
+  let batch = EventBatch()
+  private(set) var runner: StepRunner!
+  let decoders: RecordDecoders
+  var selection: [Int32] = []
   private var part: [Int32] = []
   /// How many outputs an event goes to.
   private var uses: [UInt8] = []
   /// Events that a timer made, by the step behind which they go on.
   private var continued: [String: [Int32]] = [:]
   private var document = ByteBuffer()
-  private var source: (any SourceRecords)?
+  var source: (any SourceRecords)?
   /// Letters were written since the last sync; a letter could not be written before the stop.
   private var hasUnsyncedLetters = false
   private var hasLostLetter = false
@@ -206,13 +215,7 @@ private final class Worker: ConditionFailureHandler {
       for i in run.range {
         decoder.decode(
           records.payload(i), context: run.context, record: i, arrivalNs: run.arrivalNs, into: batch
-        ) { event in
-          if let step = decoder.continuesBehind {
-            continued[step, default: []].append(event.index)
-          } else {
-            selection.append(event.index)
-          }
-        }
+        ) { enter($0, decoder) }
       }
     }
     runtime.eventsIn.add(selection.count)
@@ -226,7 +229,16 @@ private final class Worker: ConditionFailureHandler {
       })
   }
 
-  private func runContinued() {
+  /// An event of the batch, which meets all steps, or those behind the one that made it.
+  func enter(_ event: Event, _ decoder: RecordDecoder) {
+    if let step = decoder.continuesBehind {
+      continued[step, default: []].append(event.index)
+    } else {
+      selection.append(event.index)
+    }
+  }
+
+  func runContinued() {
     for (step, events) in continued.sorted(by: { $0.key < $1.key }) {
       var part = events
       runner.run(batch, &part, behind: step)
@@ -235,7 +247,7 @@ private final class Worker: ConditionFailureHandler {
     continued.removeAll()
   }
 
-  private func deliver(_ delivery: Delivery) {
+  func deliver(_ delivery: Delivery) {
     let choices = runtime.outputs.map { step in step.condition.map { choose($0, step) } ?? selection }
     keepShared(choices)
     for (step, chosen) in zip(runtime.outputs, choices) where !chosen.isEmpty {
@@ -307,7 +319,7 @@ private final class Worker: ConditionFailureHandler {
     event.appendJSON(to: &document)
     let reason = DeadLetterReason(
       stage: stage, type: "condition",
-      message: "\(failure.reason.rawValue): \(condition.description) at \(position)")
+      message: "\(failure.reason.rawValue): \(condition.description) at \(position)", part: event.part)
     let source = self.source ?? NoRecords()
     while !runtime.deadLetters.write(reason, source: source, record: event.record, document: document.bytes) {
       if runtime.stopRequested {

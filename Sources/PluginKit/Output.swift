@@ -8,6 +8,7 @@
 public import Config
 public import Diagnostics
 public import Events
+public import Records
 internal import Synchronization
 
 /// What an output's file declares.
@@ -86,6 +87,66 @@ public struct OutputBatch {
   }
 }
 
+/// An event that an output has encoded before.
+public struct EncodedEvent: Sendable {
+  /// The event's number in the delivery's source.
+  public var record: Int
+  public var part: Int
+  /// The line that names the target, without a line feed.
+  public var action: [UInt8]
+  /// What is sent behind it, without a line feed.
+  public var body: [UInt8]
+  /// The event's JSON where `body` is something else; empty where it is the event.
+  public var event: [UInt8]
+
+  public init(record: Int, part: Int = 0, action: [UInt8], body: [UInt8], event: [UInt8] = []) {
+    self.record = record
+    self.part = part
+    self.action = action
+    self.body = body
+    self.event = event
+  }
+}
+
+/// An output that can send events again as they were sent, to the same index and under the same id.
+public protocol EncodedOutput: Output {
+  /// Takes the events and answers for each through `delivery`; waits for room, and never spills.
+  func write(_ events: [EncodedEvent], delivery: Delivery)
+}
+
+/// An output whose events go to disk while it cannot send them and others go on.
+public protocol SpillingOutput: EncodedOutput {
+  /// Where it sends to: outputs with the same destination lag together.
+  var destination: String { get }
+  /// Called before `start`.
+  func spill(to overflow: any Overflow)
+}
+
+/// What an output does with events that it has encoded.
+public enum OverflowDecision: Sendable {
+  /// Send them, or let them wait for their turn.
+  case send
+  /// Put them into the overflow queue.
+  case spill
+  /// Neither: ask again in a moment.
+  case wait
+}
+
+/// The overflow queue of one output. Any thread.
+public protocol Overflow: AnyObject, Sendable {
+  /// Events go to disk rather than wait in memory.
+  var isSpilling: Bool { get }
+  /// - Parameters:
+  ///   - waitingSince: When the events began to wait for room.
+  ///   - hasRoom: Whether the output has room for them.
+  func decide(waitingSince: Instant, hasRoom: Bool) -> OverflowDecision
+  /// Puts events on disk.
+  ///
+  /// - Parameter completion: Called once, on any thread: true when all are synced; false when the queue takes none.
+  func append(
+    _ events: [EncodedEvent], of source: any SourceRecords, completion: @escaping @Sendable (Bool) -> Void)
+}
+
 /// The records that a batch came from: ids, and payloads for dead letters. Read-only; any thread.
 public protocol SourceRecords: RecordIDs, Sendable {
   /// The payload as it arrived.
@@ -93,6 +154,12 @@ public protocol SourceRecords: RecordIDs, Sendable {
   func arrivalNs(_ record: Int) -> Int64
   /// Whether the record may have been sent before a restart.
   func isRecovered(_ record: Int) -> Bool
+  /// How the payload becomes an event, and what was known of its connection or request; nil where there is no record.
+  func origin(_ record: Int) -> (descriptor: RecordDescriptor, context: RecordContext?)?
+}
+
+extension SourceRecords {
+  public func origin(_ record: Int) -> (descriptor: RecordDescriptor, context: RecordContext?)? { nil }
 }
 
 /// Counts the answers of all outputs for one worker batch; the last one releases the batch's range of the queue.
@@ -140,10 +207,14 @@ public struct DeadLetterReason: Sendable {
   public var index: String?
   public var attempts: Int
   public var documentID: String?
+  /// Which of the events made from its record it is, 0 for the first.
+  public var part: Int
+  /// The line that named the target, where the event was sent behind it just as it is.
+  public var action: [UInt8] = []
 
   public init(
     stage: String, status: Int? = nil, type: String, message: String, index: String? = nil, attempts: Int = 1,
-    documentID: String? = nil
+    documentID: String? = nil, part: Int = 0
   ) {
     self.stage = stage
     self.status = status
@@ -152,20 +223,23 @@ public struct DeadLetterReason: Sendable {
     self.index = index
     self.attempts = attempts
     self.documentID = documentID
+    self.part = part
   }
 }
 
-/// Where refused events go. Durable when `write` returns true.
+/// Where refused events go. Any thread.
 public protocol DeadLetterSink: AnyObject, Sendable {
-  /// Writes one letter.
+  /// Takes one letter, which is durable once `sync` has returned true; until then its event is not done with.
   ///
   /// - Parameters:
   ///   - record: The record's number in `source`; nil for an event without one.
   ///   - document: The event as it was sent or would have been, as JSON.
-  /// - Returns: False when the letter could not be kept: the caller keeps the event and tries again.
+  /// - Returns: False when the letter was not taken: the caller keeps the event and tries again.
   func write(
     _ reason: DeadLetterReason, source: any SourceRecords, record: Int, document: UnsafeRawBufferPointer
   ) -> Bool
-  /// Makes all letters so far durable.
+  /// Makes all letters so far durable, those of other threads with them.
+  ///
+  /// - Returns: False when the disk refuses or there is no room; the letters stay taken and the caller comes again.
   func sync() -> Bool
 }

@@ -1,7 +1,7 @@
 //  Dead letters: events that no output will take, kept with the reason until somebody looks at them.
 //
 //  A folder of segments as the queue's (Format.swift), each write one block, synced before `write` returns; a letter is a
-//  record whose payload is
+//  record with the descriptor and the context of the record that its event was made of, whose payload is
 //
 //      u32 bytes of the header, u32 bytes of the event as it arrived, then header, arrived event, sent event
 //
@@ -13,7 +13,7 @@ internal import CSystem
 public import Codecs
 public import Diagnostics
 internal import Glibc
-internal import Records
+public import Records
 
 /// One letter. The header is JSON text that the writer of the letter makes: reason, status, stage, output, attempts, id.
 public struct DeadLetter: Equatable, Sendable {
@@ -22,16 +22,29 @@ public struct DeadLetter: Equatable, Sendable {
   public var arrived: [UInt8]
   /// The event as it was sent to the output; empty where it was never encoded.
   public var sent: [UInt8]
+  /// How the arrived event becomes fields, and what was known of its connection or request.
+  public var descriptor: RecordDescriptor
+  public var context: RecordContext?
 
-  public init(header: [UInt8], arrived: [UInt8], sent: [UInt8] = []) {
+  public init(
+    header: [UInt8], arrived: [UInt8], sent: [UInt8] = [], descriptor: RecordDescriptor = .none,
+    context: RecordContext? = nil
+  ) {
     self.header = header
     self.arrived = arrived
     self.sent = sent
+    self.descriptor = descriptor
+    self.context = context
   }
 
-  var byteCount: Int { 8 + header.count + arrived.count + sent.count }
+  /// What the letter takes on disk, about.
+  public var byteCount: Int {
+    200 + header.count + arrived.count + sent.count + descriptor.bytes.count + (context?.bytes.count ?? 0)
+  }
 
-  init?(_ payload: UnsafeRawBufferPointer) {
+  init?(_ payload: UnsafeRawBufferPointer, descriptor: RecordDescriptor, context: RecordContext?) {
+    self.descriptor = descriptor
+    self.context = context
     guard payload.count >= 8, let base = payload.baseAddress else { return nil }
     let headerBytes = Int(UInt32(littleEndian: base.loadUnaligned(as: UInt32.self)))
     let arrivedBytes = Int(UInt32(littleEndian: base.loadUnaligned(fromByteOffset: 4, as: UInt32.self)))
@@ -87,6 +100,8 @@ public struct DeadLetterSettings: Sendable {
   /// Letters older than this go; zero keeps them.
   public var retainAge = Duration.zero
   public var policy = Policy.dropOlder
+  public var compression = BlockCompression.none
+  /// The first key encrypts; all of them decrypt. Empty: no encryption.
   public var keys: [BlockKey] = []
   /// Shown in logs: the pipeline's id.
   public var name = ""
@@ -115,6 +130,7 @@ public struct DeadLetterStatistics: Equatable, Sendable {
   public var damaged = 0
   /// The last drop in words, for the API's `last_error`; empty where there was none.
   public var lastError = ""
+  public init() {}
 }
 
 /// Safe to use from any thread; writes are one at a time and do not return before the sync.
@@ -132,6 +148,7 @@ public final class DeadLetterQueue: Sendable {
     /// Removed letters by segment.
     var gone: [UInt64: Set<UInt32>] = [:]
     var active: (segment: Segment, file: any QueueFile, cipher: BlockCipher?, isNew: Bool)?
+    var compressor: BlockCompressor?
     var nextNumber: UInt64 = 1
     var figures = DeadLetterStatistics()
   }
@@ -145,6 +162,7 @@ public final class DeadLetterQueue: Sendable {
     self.fileSystem = fileSystem
     segmentBytes = max(4096, min(10 << 20, settings.maxBytes / 8))
     var state = State()
+    if settings.compression != .none { state.compressor = BlockCompressor(settings.compression) }
     do {
       try fileSystem.createFolder(folder)
       state.lock = try fileSystem.lock(folder + "/lock")
@@ -202,20 +220,11 @@ public final class DeadLetterQueue: Sendable {
   /// - Throws: When the disk refuses; the letters may then be written again, and the event must not count as done.
   public func write(_ letters: [DeadLetter], nowNs: Int64 = WallClock.ns) throws(SystemError) -> DeadLetterWriteResult {
     if letters.isEmpty { return .kept }
-    let batch = RecordBatch(descriptor: RecordDescriptor([]), context: nil, arrivalNs: nowNs)
-    for letter in letters {
-      batch.payloads.append(littleEndian: UInt32(clamping: letter.header.count))
-      batch.payloads.append(littleEndian: UInt32(clamping: letter.arrived.count))
-      batch.payloads.append(contentsOf: letter.header)
-      batch.payloads.append(contentsOf: letter.arrived)
-      batch.payloads.append(contentsOf: letter.sent)
-      batch.endRecord()
-    }
-    let part = PendingPart(batch: batch, records: 0..<batch.count, byteCount: batch.byteCount, completion: nil)
+    let parts = DeadLetterQueue.parts(of: letters, nowNs)
     return try state.withLock { state throws(SystemError) in
       if state.lock == nil { throw SystemError(EBADF, call: "write of a dead letter after close") }
       expire(&state, nowNs)
-      var draft = BlockDraft([part])
+      var draft = BlockDraft(parts)
       let cost = draft.extentLimit + Format.segmentHeaderBytes
       guard cost <= settings.maxBytes, draft.rawBytes < Format.blockLimitBytes else {
         drop(letters.count, "is larger than the limit", &state)
@@ -244,6 +253,24 @@ public final class DeadLetterQueue: Sendable {
     }
   }
 
+  /// Neighbours that came with the same descriptor and context make one part of the block.
+  private static func parts(of letters: [DeadLetter], _ nowNs: Int64) -> [PendingPart] {
+    var batches: [RecordBatch] = []
+    for letter in letters {
+      if batches.last.map({ $0.descriptor != letter.descriptor || $0.context != letter.context }) ?? true {
+        batches.append(RecordBatch(descriptor: letter.descriptor, context: letter.context, arrivalNs: nowNs))
+      }
+      guard let batch = batches.last else { continue }
+      batch.payloads.append(littleEndian: UInt32(clamping: letter.header.count))
+      batch.payloads.append(littleEndian: UInt32(clamping: letter.arrived.count))
+      batch.payloads.append(contentsOf: letter.header)
+      batch.payloads.append(contentsOf: letter.arrived)
+      batch.payloads.append(contentsOf: letter.sent)
+      batch.endRecord()
+    }
+    return batches.map { PendingPart(batch: $0, records: 0..<$0.count, byteCount: $0.byteCount, completion: nil) }
+  }
+
   private func store(_ draft: inout BlockDraft, _ state: inout State) throws(SystemError) {
     if let active = state.active, active.segment.end + draft.extentLimit > segmentBytes {
       active.segment.isSealed = true
@@ -257,7 +284,7 @@ public final class DeadLetterQueue: Sendable {
       draft.seal(
         segment: segment.header.identity, seed: segment.seed, offset: offset, firstIndex: segment.count,
         durableEnd: offset,
-        compressor: nil, cipher: active.cipher)
+        compressor: state.compressor, cipher: active.cipher)
     else { throw SystemError(EIO, call: "encrypt") }
     if active.isNew {
       try active.file.writeFully(segment.header.bytes(), at: 0)
@@ -307,7 +334,7 @@ public final class DeadLetterQueue: Sendable {
         "dlq.dropped-older", "The dead letters are full; the oldest were dropped to make room.",
         [
           "pipeline": .text(settings.name), "folder": .text(folder), "letters": .number(count),
-          "max_bytes": .number(settings.maxBytes), "next": "replay or purge them: `sluice dlq`",
+          "max_bytes": .number(settings.maxBytes), "next": .text(advice),
         ])
     }
     return true
@@ -320,8 +347,13 @@ public final class DeadLetterQueue: Sendable {
       "dlq.dropped-newer", "Dead letters were dropped; their events are lost.",
       [
         "pipeline": .text(settings.name), "folder": .text(folder), "letters": .number(count), "reason": .text(reason),
-        "max_bytes": .number(settings.maxBytes), "next": "replay or purge the letters: `sluice dlq`",
+        "max_bytes": .number(settings.maxBytes), "next": .text(advice),
       ])
+  }
+
+  private var advice: String {
+    "`sluice dlq export --id \(settings.name)` prints what is there; then replay or purge it, or raise "
+      + "dead_letter_queue.max_bytes"
   }
 
   /// Removes segments whose newest letter is too old. Also called now and then by whoever owns the letters.
@@ -485,7 +517,8 @@ public struct DeadLetterReader {
             !block.damaged.contains(i) && !gone.contains(position.index) && (start.map { position >= $0 } ?? true)
           payload += bytes.count
           i += 1
-          guard isWanted, let letter = DeadLetter(bytes) else { continue }
+          guard isWanted, let letter = DeadLetter(bytes, descriptor: run.descriptor, context: run.context)
+          else { continue }
           goesOn = body(DeadLetterEntry(position: position, writtenNs: run.arrivalNs, letter: letter))
           if !goesOn { return false }
         }

@@ -194,6 +194,9 @@ public final class DiskQueue: EventQueue, BatchOwner {
     }
   }
 
+  /// Lets the keeper remove kept segments that have grown too old. Called now and then by whoever owns the queue.
+  public func tidy() { keeper.wish(true, keeperGate) }
+
   public var isDrained: Bool {
     intake.withLock { $0.parts.isEmpty } && writer.isIdle && ledger.withLock { $0.unreleased == 0 }
   }

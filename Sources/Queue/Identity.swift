@@ -140,6 +140,9 @@ public struct RecordIdentity: Hashable, Sendable, CustomStringConvertible, Compa
     index = UInt32(truncatingIfNeeded: low)
   }
 
+  /// An id that no record has, for what never was one.
+  public static func draw() -> RecordIdentity { RecordIdentity(segment: .draw(), index: 0) }
+
   public static func < (left: RecordIdentity, right: RecordIdentity) -> Bool {
     (left.segment, left.index) < (right.segment, right.index)
   }

@@ -1,5 +1,6 @@
 //  The keeping side of the persisted queue: checkpoints, the end of released segments, spares for coming ones.
 
+internal import Codecs
 internal import Diagnostics
 internal import Glibc
 internal import Synchronization
@@ -81,9 +82,9 @@ final class QueueKeeper: @unchecked Sendable {  // unchecked: see above
       let bytes = released.reduce(0) { $0 + $1.end }
       queue.settings.quota?.add(-bytes)
       retain(released, queue)
-      removeSurplus(of: queue)
       if queue.fullFlags.load(ordering: .relaxed) != 0 { queue.intake.update { $0.isPoked = true } }
     }
+    removeSurplus(of: queue)
     if isDue { checkpoint(queue, isClean: false, syncs: syncs) }
   }
 
@@ -132,17 +133,20 @@ final class QueueKeeper: @unchecked Sendable {  // unchecked: see above
     }
   }
 
-  /// Disposes of retained segments that are too many or too old.
+  /// Disposes of retained segments that are too many or too old, and of all while the disk is nearly full.
   func removeSurplus(of queue: DiskQueue) {
     let now = WallClock.ns
     let settings = queue.settings
+    if queue.ledger.withLock({ $0.retained.isEmpty }) { return }
+    // Nobody's new events wait for the sake of old ones.
+    let isLow = isDiskLow(queue)
     let surplus = queue.ledger.withLock { ledger -> [Segment] in
       var surplus: [Segment] = []
       while let first = ledger.retained.first {
         let isKept = settings.retainBytes > 0 || settings.retainAge > .zero
         let isTooMuch = settings.retainBytes > 0 && ledger.retainedBytes > settings.retainBytes
         let isTooOld = settings.retainAge > .zero && now - first.releasedNs > settings.retainAge.ns
-        guard !isKept || isTooMuch || isTooOld else { break }
+        guard !isKept || isTooMuch || isTooOld || isLow else { break }
         ledger.retained.removeFirst()
         ledger.retainedBytes -= first.end
         surplus.append(first)
@@ -154,7 +158,11 @@ final class QueueKeeper: @unchecked Sendable {  // unchecked: see above
 
   private func dispose(_ segment: Segment, _ queue: DiskQueue) {
     let spares = queue.ledger.withLock { $0.spares }
-    let isGood = !segment.isSuspect && segment.end >= queue.segmentCapacity / 2 && segment.end <= queue.segmentCapacity
+    // A file's old bytes stay in it for a while: they must not be less secret than the new ones.
+    let isAsSecret = segment.header.keyId == (queue.settings.keys.first?.id ?? 0)
+    let isGood =
+      !segment.isSuspect && isAsSecret && segment.end >= queue.segmentCapacity / 2
+      && segment.end <= queue.segmentCapacity
     do {
       if isGood, spares.count < QueueKeeper.spareLimit, !isDiskLow(queue) {
         let path = sparePath(queue)

@@ -56,6 +56,8 @@ public final class QueueQuota: Sendable {
   private let used = Atomic<Int>(0)
   public init(limitBytes: Int) { self.limitBytes = limitBytes }
   public var usedBytes: Int { used.load(ordering: .relaxed) }
+  /// Counts bytes that nobody will give back while the process runs.
+  public func reserve(_ bytes: Int) { add(bytes) }
   func add(_ bytes: Int) { used.wrappingAdd(bytes, ordering: .relaxed) }
 }
 

@@ -145,6 +145,8 @@ final class QueueWriter: @unchecked Sendable {  // unchecked: see above
     if let quota = settings.quota { room = min(room, quota.limitBytes - quota.usedBytes) }
     let isDiskLow = !checkFree(queue)
     var reasons: QueueFullReasons = isDiskLow ? .minFree : []
+    // Kept segments make room.
+    if isDiskLow { queue.tidy() }
     if !isDiskLow {
       queue.intake.withLock { intake in
         var bytes = 0

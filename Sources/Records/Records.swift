@@ -11,6 +11,8 @@ public import Diagnostics
 public final class RecordDescriptor: Hashable, Sendable {
   public let bytes: [UInt8]
   public init(_ bytes: [UInt8]) { self.bytes = bytes }
+  /// Of what never was a record.
+  public static let none = RecordDescriptor([])
   public static func == (left: RecordDescriptor, right: RecordDescriptor) -> Bool {
     left === right || left.bytes == right.bytes
   }

@@ -64,8 +64,13 @@ package struct Reference: Sendable {
     for example in manual.examples {
       page += "\n**\(example.title)**\n"
       page += fenced(configuration(of: plugin, example), as: "yaml")
-      page += "\n\(Self.words(for: plugin.kind).given):\n" + fenced(example.input, as: Self.language(of: example.input))
-      page += "\n\(Self.words(for: plugin.kind).result):\n"
+      let words = Self.words(for: plugin.kind)
+      if example.input.isEmpty {
+        page += "\nThe event holds:\n"
+      } else {
+        page += "\n\(words.given):\n" + fenced(example.input, as: Self.language(of: example.input))
+        page += "\n\(words.result):\n"
+      }
       page += example.output.isEmpty ? "\nnothing.\n" : fenced(example.output, as: Self.language(of: example.output))
     }
     return page
@@ -200,8 +205,12 @@ package struct Reference: Sendable {
     for example in manual.examples {
       let words = Self.words(for: plugin.kind)
       page += "\n\(example.title):\n" + indented(configuration(of: plugin, example))
-      page += "  \(words.given):\n" + indented(example.input)
-      page += "  \(words.result):\n" + indented(example.output.isEmpty ? "nothing" : example.output)
+      if example.input.isEmpty {
+        page += "  The event holds:\n"
+      } else {
+        page += "  \(words.given):\n" + indented(example.input) + "  \(words.result):\n"
+      }
+      page += indented(example.output.isEmpty ? "nothing" : example.output)
     }
     return page
   }

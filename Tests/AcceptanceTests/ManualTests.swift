@@ -37,7 +37,8 @@ import Testing
   @Test(arguments: claims(.codec))
   func `a codec's example arrives as it shows`(_ claim: Claim) throws {
     let config = "{ port: 0, codec: { \(claim.plugin.manual.name): \(claim.example.config) } }"
-    try check(claim, input: "tcp", options: "      \(config)\n") { client in
+    try check(claim, input: "tcp", options: "      \(config)\n") { daemon, _ in
+      let client = try TestClient(port: daemon.port("tcp-1"))
       try client.send(claim.example.input)
       client.finishSending()
     }
@@ -47,21 +48,27 @@ import Testing
   func `an input's example arrives as it shows`(_ claim: Claim) throws {
     let input = claim.example.input
     let name = claim.plugin.manual.name
-    try check(claim, input: name, options: options(claim)) { client in
+    try check(claim, input: name, options: options(claim)) { daemon, folder in
       switch name {
+      case "generator", "heartbeat", "stdin": break
+      case "unix": try sendToSocket(Array((input + "\n").utf8), folder.path + "/sluice.sock")
+      case "udp", "syslog": try sendDatagram(Array(input.utf8), daemon.port("\(name)-1"))
       case "beats", "elastic_agent":
+        let client = try TestClient(port: daemon.port("\(name)-1"))
         let window = input.split(separator: "\n").map { Array($0.utf8) }
         try client.send(BeatsShipper.frames(window))
         let answer = client.receive(exactly: 6)
         #expect(answer == Array("2A".utf8) + [0, 0, 0, UInt8(window.count)], "\(claim.name): \(answer)")
       case "http":
         let type = input.hasPrefix("{") || input.hasPrefix("[") ? "application/json" : "text/plain"
+        let client = try TestClient(port: daemon.port("http-1"))
         try client.send(
           "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: \(type)\r\nContent-Length: \(input.utf8.count)\r\n"
             + "Connection: close\r\n\r\n\(input)")
         let answer = String(decoding: client.receiveAll(), as: UTF8.self)
         #expect(answer.hasPrefix("HTTP/1.1 200"), "\(claim.name): \(answer)")
       case "tcp":
+        let client = try TestClient(port: daemon.port("\(name)-1"))
         try client.send(input + "\n")
         client.finishSending()
       default: Issue.record("nobody knows how to send to the input '\(name)'; teach it this test")
@@ -70,19 +77,23 @@ import Testing
   }
 
   /// What `send` sends must arrive as the example shows; fields that it does not show, such as the peer's, may be there.
-  private func check(_ claim: Claim, input: String, options: String, send: (TestClient) throws -> Void) throws {
+  private func check(
+    _ claim: Claim, input: String, options: String, send: (RunningDaemon, TemporaryFolder) throws -> Void
+  ) throws {
     let folder = TemporaryFolder()
+    let options = options.replacing("/run/sluice", with: folder.path)
     let file = try folder.write(
       """
-      pipeline: { ecs_compatibility: disabled }
+      pipeline: { ecs_compatibility: disabled, workers: 1 }
       inputs:
         - \(input):
       \(options)
       outputs:
         - file: { path: '\(folder.path)/events.ndjson' }
       """, to: "example.yml")
-    let daemon = try RunningDaemon(in: folder, pipeline: file)
-    try send(TestClient(port: daemon.port("\(input)-1")))
+    let daemon = try RunningDaemon(
+      in: folder, pipeline: file, input: input == "stdin" ? claim.example.input + "\n" : nil)
+    try send(daemon, folder)
     let wanted = try objects(claim.example.output)
     #expect(waitUntil { folder.text("events.ndjson").split(separator: "\n").count >= wanted.count })
     #expect(daemon.stop() == 0, "\(daemon.log)")
@@ -108,7 +119,7 @@ import Testing
       .replacing("http://localhost:9200", with: endpoint.address)
     let file = try folder.write(
       """
-      pipeline: { ecs_compatibility: disabled }
+      pipeline: { ecs_compatibility: disabled, workers: 1 }
       inputs:
         - tcp: { port: 0, codec: json_lines, ecs_compatibility: v8 }
       outputs:

@@ -78,16 +78,18 @@ final class RunningDaemon {
   /// - Parameters:
   ///   - folder: Holds `data`; a second daemon on the same folder continues the first one's work.
   ///   - pipeline: A pipeline file; the shipped pipeline by default.
+  ///   - input: What stands on its standard input; nothing by default.
   init(
     in folder: TemporaryFolder = TemporaryFolder(), pipeline: String = Fixtures.root + "/pipelines/aura.yml",
-    environment: [String: String] = [:], settings: [String] = [], waits: Bool = true
+    environment: [String: String] = [:], config: String = Fixtures.root + "/config/sluice.yml",
+    settings: [String] = [], input: String? = nil, waits: Bool = true
   ) throws {
     self.folder = folder
     RunningDaemon.numbers.add()
     logName = "log-\(RunningDaemon.numbers.value)-\(UInt32.random(in: 0...UInt32.max))"
     process.executableURL = URL(filePath: sluiceProgram)
     process.arguments =
-      ["run", "-c", Fixtures.root + "/config/sluice.yml", "-p", pipeline, "--data", folder.path + "/data"]
+      ["run", "-c", config, "-p", pipeline, "--data", folder.path + "/data"]
       + (["api.http.port=0"] + settings).flatMap { ["--set", $0] }
     var variables = ProcessInfo.processInfo.environment.filter {
       !$0.key.hasPrefix("ELASTICSEARCH_") && !$0.key.hasPrefix("ELK_") && !$0.key.hasPrefix("SLUICE_")
@@ -95,7 +97,7 @@ final class RunningDaemon {
     for name in ["BEATS_PORT", "HTTP_PORT", "TCP_PORT"] { variables[name] = "0" }
     process.environment = variables.merging(environment) { $1 }
     process.currentDirectoryURL = URL(filePath: Fixtures.root)
-    process.standardInput = FileHandle.nullDevice
+    process.standardInput = try input.map(RunningDaemon.pipe) ?? FileHandle.nullDevice
     let log = try writer(folder.path + "/" + logName)
     process.standardOutput = log
     process.standardError = log
@@ -103,6 +105,14 @@ final class RunningDaemon {
     if waits, !waitUntil(seconds: 30, { isReady || !process.isRunning }) || !isReady {
       throw SocketFailure(description: "the daemon does not get ready:\n\(log)")
     }
+  }
+
+  /// A pipe that holds `text` and then ends.
+  private static func pipe(_ text: String) throws -> Any {
+    let pipe = Pipe()
+    try pipe.fileHandleForWriting.write(contentsOf: Data(text.utf8))
+    try pipe.fileHandleForWriting.close()
+    return pipe
   }
 
   deinit { if process.isRunning { kill(process.processIdentifier, SIGKILL) } }

@@ -26,6 +26,8 @@ final class History: @unchecked Sendable {  // unchecked: one thread; the queue 
   private var random: SeededRandom
   private let disk: FaultyFileSystem
   private let settings: QueueSettings
+  /// Acknowledgements before the sync: the process may be killed, the power stays on and the disk is well.
+  private let isRelaxed: Bool
   private let faults: QueueFaults
   private let folder = "/q"
   private var queue: DiskQueue?
@@ -67,6 +69,8 @@ final class History: @unchecked Sendable {  // unchecked: one thread; the queue 
     settings.compression = [.none, .none, .lz4, .zstd(level: 1)][random.below(4)]
     if random.chance(0.2), let key = BlockKey([UInt8](repeating: 9, count: 32)) { settings.keys = [key] }
     if random.chance(0.15) { settings.retainBytes = 20_000 }
+    isRelaxed = seed % 9 == 4
+    if isRelaxed { settings.durability = seed % 2 == 0 ? .os : .interval(.milliseconds(1)) }
     self.settings = settings
   }
 
@@ -79,12 +83,17 @@ final class History: @unchecked Sendable {  // unchecked: one thread; the queue 
     try open()
     for _ in 0..<steps {
       try step()
-      if disk.isStopped { try restart(random.chance(0.7) ? .powerLoss : .kill) }
+      if disk.isStopped { try restart(crash(0.7)) }
     }
     // The disk is well again: everything acknowledged must come, and everything waiting must be taken.
     calm()
-    try restart(random.chance(0.5) ? .powerLoss : .kill)
+    try restart(crash(0.5))
     try settle()
+  }
+
+  private func crash(_ share: Double) -> FaultyFileSystem.Crash {
+    let isPowerLoss = random.chance(share)
+    return isPowerLoss && !isRelaxed ? .powerLoss : .kill
   }
 
   private func note(_ text: String) { trace.append(text) }
@@ -114,14 +123,14 @@ final class History: @unchecked Sendable {  // unchecked: one thread; the queue 
       note("crash in \(calls) calls")
       disk.callsUntilCrash = calls
     case 92..<94:
-      disk.syncFailures = random.chance(0.5) ? 0.2 : 0
+      disk.syncFailures = random.chance(0.5) && !isRelaxed ? 0.2 : 0
       disk.writeFailures = random.chance(0.3) ? 0.1 : 0
       disk.shortWrites = random.chance(0.5) ? 0.3 : 0
       note("faults \(disk.syncFailures) \(disk.writeFailures) \(disk.shortWrites)")
     case 94..<96:
       disk.capacity = random.chance(0.5) ? disk.used + random.below(8000) : .max
       note("capacity \(disk.capacity)")
-    case 96..<98: try restart(random.chance(0.6) ? .powerLoss : .kill)
+    case 96..<98: try restart(crash(0.6))
     default: try settle()
     }
   }
@@ -288,7 +297,7 @@ final class History: @unchecked Sendable {  // unchecked: one thread; the queue 
       queue = nil
       if disk.isStopped {
         crashes += 1
-        disk.restart(random.chance(0.5) ? .powerLoss : .kill)
+        disk.restart(crash(0.5))
         mustStayAway = []
       }
       if attempt >= 2 { calm() }

@@ -206,6 +206,7 @@ private func statistics(_ text: inout JSONText, of pipeline: RunningPipeline) {
     $0.null("last_failure_timestamp")
   }
   queueSection(&text, pipeline)
+  if let overflows = pipeline.overflows { overflowSection(&text, overflows) }
   deadLetterSection(&text, pipeline)
   text.object("pipeline") { batchSettings(&$0, pipeline) }
   text.member("hash", pipeline.hash)
@@ -235,12 +236,41 @@ private func queueSection(_ text: inout JSONText, _ pipeline: RunningPipeline) {
   }
 }
 
+/// What outputs have spilled, and what lies there for outputs that are gone.
+private func overflowSection(_ text: inout JSONText, _ overflows: Overflows) {
+  text.object("overflow") {
+    for overflow in overflows.queues {
+      let figures = overflow.statistics
+      $0.object(overflow.step.id) {
+        $0.member("status", overflow.isSpilling ? "spilling" : "idle")
+        $0.member("events_count", figures?.events ?? 0)
+        $0.member("queue_size_in_bytes", figures?.bytes ?? 0)
+        $0.member("spilled_events", overflow.spilledEvents.value)
+      }
+    }
+    for orphan in overflows.orphans {
+      $0.object(orphan.name) {
+        $0.member("status", "orphaned")
+        $0.member("events_count", orphan.events)
+      }
+    }
+  }
+}
+
 func deadLetterSection(_ text: inout JSONText, _ pipeline: RunningPipeline) {
   let letters = pipeline.deadLetters
+  let figures = letters.statistics
   text.object("dead_letter_queue") {
-    $0.member("queue_size_in_bytes", letters.bytes)
-    $0.member("max_queue_size_in_bytes", letters.maxBytes)
-    $0.member("written_events", letters.written.value)
-    $0.member("dropped_events", letters.dropped.value)
+    $0.member("queue_size_in_bytes", figures.bytes)
+    $0.member("max_queue_size_in_bytes", figures.maxBytes)
+    $0.member("storage_policy", letters.settings.policy.rawValue)
+    $0.member("dropped_events", figures.droppedOlder + figures.droppedNewer)
+    $0.member("expired_events", figures.expired)
+    $0.member("last_error", figures.lastError.isEmpty ? "no errors" : figures.lastError)
+    $0.member("events_count", figures.letters)
+    $0.member("written_events", figures.written)
+    $0.member("removed_events", figures.removed)
+    $0.member("damaged_segments", figures.damaged)
+    $0.member("status", DeadLetterStore.isNearlyFull(figures) ? "red" : "green")
   }
 }

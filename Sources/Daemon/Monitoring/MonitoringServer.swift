@@ -179,13 +179,14 @@ private final class MonitoringService: HTTPService {
       $0.member("name", nodeName)
       $0.member("ephemeral_id", processID)
       $0.member("snapshot", false)
-      let isTroubled = pipelines.contains {
-        $0.runtime.outputs.contains {
+      let isTroubled = pipelines.contains { pipeline in
+        pipeline.runtime.outputs.contains {
           let figures = $0.output.statistics
           return figures.trouble != nil || figures.concern != nil
-        }
+        } || pipeline.overflows.map { $0.queues.contains(where: \.isSpilling) || !$0.orphans.isEmpty } ?? false
       }
-      $0.member("status", isTroubled ? "yellow" : "green")
+      let isFull = pipelines.contains { DeadLetterStore.isNearlyFull($0.deadLetters.statistics) }
+      $0.member("status", isFull ? "red" : isTroubled ? "yellow" : "green")
       $0.object("pipeline") {
         $0.member("workers", workers)
         $0.member("batch_size", defaults.batchSize)

@@ -19,7 +19,17 @@ func prometheusText(_ pipelines: [RunningPipeline]) -> String {
   }
   metric("queue_bytes", "gauge", "Bytes that the queue takes.") { $0.runtime.queue.statistics.bytes }
   metric("queue_max_bytes", "gauge", "Bytes that the queue may take.") { $0.runtime.queue.statistics.maxBytes }
-  metric("dead_letters_total", "counter", "Events that became dead letters.") { $0.deadLetters.written.value }
-  metric("dead_letters_bytes", "gauge", "Bytes that the dead letters take.") { $0.deadLetters.bytes }
+  metric("dead_letters_total", "counter", "Events that became dead letters.") { $0.deadLetters.statistics.written }
+  metric("dead_letters_dropped_total", "counter", "Dead letters that were dropped, or grew too old.") {
+    let figures = $0.deadLetters.statistics
+    return figures.droppedOlder + figures.droppedNewer + figures.expired
+  }
+  metric("dead_letters", "gauge", "Dead letters that are there.") { $0.deadLetters.statistics.letters }
+  metric("dead_letters_bytes", "gauge", "Bytes that the dead letters take.") {
+    $0.deadLetters.statistics.bytes
+  }
+  metric("dead_letters_max_bytes", "gauge", "Bytes that the dead letters may take.") {
+    $0.deadLetters.statistics.maxBytes
+  }
   return text
 }

@@ -8,7 +8,12 @@ internal import Records
 struct GeneratorInput: InputPlugin {
   static let manual = Manual(
     name: "generator", summary: "Makes the same events over and over, for trying a pipeline out.",
-    details: "Each round has a number from 0 on, in `sequence`, or `[event][sequence]` with ECS.")
+    details: "Each round has a number from 0 on, in `sequence`, or `[event][sequence]` with ECS.",
+    examples: [
+      Example(
+        "Two rounds", config: "{ message: order placed, count: 2 }", input: "",
+        output: "{\"message\": \"order placed\", \"sequence\": 0}\n{\"message\": \"order placed\", \"sequence\": 1}")
+    ])
 
   struct Settings: PluginSettings {
     var message = "Hello world!"

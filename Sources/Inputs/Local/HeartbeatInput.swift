@@ -11,7 +11,11 @@ struct HeartbeatInput: InputPlugin {
     details: """
       With `sequence` each event has a number in `clock`, or `[event][sequence]` with ECS: a count from 1 on, or the seconds \
       since 1970.
-      """)
+      """,
+    examples: [
+      Example(
+        "A sign of life, once", config: "{ message: alive, count: 1 }", input: "", output: #"{"message": "alive"}"#)
+    ])
 
   struct Settings: PluginSettings {
     var message = "ok"

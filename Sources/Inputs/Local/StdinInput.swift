@@ -12,7 +12,12 @@ struct StdinInput: InputPlugin {
     details: """
       At its end the input has nothing more to do, and the daemon goes on. A rest without line end is no event; that it was \
       there is logged.
-      """)
+      """,
+    examples: [
+      Example(
+        "Lines of text", config: "{}", input: "order placed\norder paid",
+        output: "{\"message\": \"order placed\"}\n{\"message\": \"order paid\"}")
+    ])
 
   struct Settings: PluginSettings {
     var codec = PluginChoice("line")

@@ -8,7 +8,12 @@ internal import PluginKit
 struct UnixInput: InputPlugin {
   static let manual = Manual(
     name: "unix", summary: "Takes lines over a Unix socket.",
-    details: "A rest without line end at the end of a connection is no event; that it was there is logged.")
+    details: "A rest without line end at the end of a connection is no event; that it was there is logged.",
+    examples: [
+      Example(
+        "Lines of text", config: "{ path: /run/sluice/sluice.sock }", input: "order placed",
+        output: #"{"message": "order placed"}"#)
+    ])
 
   struct Settings: PluginSettings {
     var path = FilePath("")

@@ -14,6 +14,12 @@ struct SyslogInput: InputPlugin {
       program and process id become fields. A message of another form keeps its text, is tagged and counts as priority 13, \
       a user's notice.
       """,
+    examples: [
+      Example(
+        "A message with priority, host and program", config: "{ port: 5140 }",
+        input: "<34>Oct 11 22:14:15 web-1 su: order placed",
+        output: #"{"message": "order placed", "priority": 34, "logsource": "web-1", "program": "su"}"#)
+    ],
     failureTags: ["_grokparsefailure_sysloginput"])
 
   struct Settings: PluginSettings {

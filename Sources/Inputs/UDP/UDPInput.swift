@@ -12,7 +12,11 @@ struct UDPInput: InputPlugin {
     details: """
       UDP has no acknowledgement: a datagram that the network or a full buffer of the system drops is lost unseen. A larger \
       `receive_buffer_bytes` helps against bursts.
-      """)
+      """,
+    examples: [
+      Example(
+        "A datagram", config: "{ port: 5140 }", input: "order placed", output: #"{"message": "order placed"}"#)
+    ])
 
   struct Settings: PluginSettings {
     var port: Port = 0

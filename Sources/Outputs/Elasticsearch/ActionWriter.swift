@@ -133,7 +133,8 @@ struct ActionWriter: Sendable {
     }
     request.body.append("}}\n")
     var document = BulkRequest.Document(
-      action: action, start: start, end: 0, eventStart: 0, eventEnd: 0, record: event.record)
+      action: action, start: start, end: 0, eventStart: 0, eventEnd: 0, record: event.record,
+      part: event.part)
     switch action {
     case .delete:
       document.eventStart = request.unsent.count

@@ -5,7 +5,7 @@ internal import Diagnostics
 internal import Events
 internal import PluginKit
 
-final class BulkOutput: Output {
+final class BulkOutput: SpillingOutput {
   /// The settings, compiled.
   struct Plan: Sendable {
     var hosts: [(base: String, shown: String)]
@@ -33,10 +33,10 @@ final class BulkOutput: Output {
   /// More bytes than this in flight make workers wait.
   static let flowLimit = 32 << 20
 
-  private let plan: Plan
-  private let context: OutputContext
-  private let figures = BulkFigures()
-  private let flow = Gate(BulkFlow())
+  let plan: Plan
+  let context: OutputContext
+  let figures = BulkFigures()
+  let flow = Gate(BulkFlow())
   private let sender = Lock<BulkSender?>(nil)
 
   init(_ plan: Plan, _ context: OutputContext) {
@@ -70,6 +70,7 @@ final class BulkOutput: Output {
     figures.eventsIn.add(n)
     figures.inFlight.add(n)
     var request = BulkRequest(batch.delivery, flow, capacity: 64 << 10)
+    request.canSpill = true
     var scratch = ByteBuffer(capacity: 1024)
     var letters = 0
     for i in batch.selection {
@@ -85,6 +86,7 @@ final class BulkOutput: Output {
       if start > 0, request.body.count > plan.bulkMaxBytes, let last = request.documents.popLast() {
         // It opens the next request.
         let next = BulkRequest(batch.delivery, flow, capacity: 64 << 10)
+        next.canSpill = true
         next.take(last, from: request)
         request.body.count = start
         request.unsent.count = unsent
@@ -100,7 +102,8 @@ final class BulkOutput: Output {
     }
   }
 
-  private func queue(_ request: BulkRequest) {
+  func queue(_ request: BulkRequest) {
+    if spilled(request) { return }
     _ = flow.wait { $0.bytes <= Self.flowLimit || $0.isStopping ? true : nil }
     request.count()
     let isLate = flow.withLock { state -> Bool in
@@ -117,6 +120,7 @@ final class BulkOutput: Output {
     _ reason: DeadLetterReason, _ event: Event, _ delivery: Delivery, _ scratch: inout ByteBuffer
   ) -> Bool {
     var reason = reason
+    reason.part = event.part
     scratch.removeAll()
     if plan.writer.makesIDs {
       delivery.appendID(event, to: &scratch)

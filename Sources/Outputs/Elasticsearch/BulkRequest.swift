@@ -6,6 +6,7 @@ internal import PluginKit
 
 /// The bytes that are in flight, and whether the output is to end.
 struct BulkFlow {
+  var overflow: (any Overflow)?
   var bytes = 0
   var arrivals: [BulkRequest] = []
   var isStopping = false
@@ -26,6 +27,8 @@ final class BulkRequest: @unchecked Sendable {  // unchecked: one owner at a tim
     var eventStart: Int
     var eventEnd: Int
     var record: Int
+    /// Which of its record's events it is.
+    var part = 0
     /// How often it has been answered.
     var attempts = 0
     /// Of them, with 500, 502 or 504.
@@ -46,6 +49,8 @@ final class BulkRequest: @unchecked Sendable {  // unchecked: one owner at a tim
   var refusals = 0
   /// Whether a server may have taken the documents without our knowing: its answer was lost.
   var mayBeThere = false
+  /// It may go to the overflow queue; what comes from there, or is a replayed letter, lies on disk already.
+  var canSpill = false
   private let flow: Gate<BulkFlow>
   private var counted = 0
 
@@ -103,6 +108,7 @@ final class BulkRequest: @unchecked Sendable {  // unchecked: one owner at a tim
     let copy = BulkRequest(delivery, flow, capacity: chosen.reduce(0) { $0 + $1.end - $1.start })
     copy.refusals = refusals
     copy.mayBeThere = mayBeThere
+    copy.canSpill = canSpill
     for document in chosen { copy.take(document, from: self) }
     copy.count()
     return copy
@@ -115,13 +121,23 @@ final class BulkRequest: @unchecked Sendable {  // unchecked: one owner at a tim
       start: base + document.eventStart, count: document.eventEnd - document.eventStart)
   }
 
+  /// The line that names a document's target, without its line feed.
+  func action(_ document: Document) -> UnsafeRawBufferPointer {
+    let all = UnsafeRawBufferPointer(start: body.pointer + document.start, count: document.end - document.start)
+    return UnsafeRawBufferPointer(rebasing: all.prefix { $0 != 10 })
+  }
+
+  /// The line behind it, without its line feed; empty for a deletion.
+  func line(_ document: Document) -> UnsafeRawBufferPointer {
+    let all = UnsafeRawBufferPointer(start: body.pointer + document.start, count: document.end - document.start)
+    return UnsafeRawBufferPointer(rebasing: all.dropFirst(action(document).count + 1).dropLast())
+  }
+
   /// Where a document was sent to, read from its action line.
   func target(_ document: Document) -> (index: String, id: String?) {
     let batch = EventBatch()
     defer { withExtendedLifetime(batch) {} }
-    let all = UnsafeRawBufferPointer(start: body.pointer + document.start, count: document.end - document.start)
-    let line = UnsafeRawBufferPointer(rebasing: all.prefix { $0 != 10 })
-    let action = (try? batch.add(arrivalNs: 0).parseJSON(line))?.first
+    let action = (try? batch.add(arrivalNs: 0).parseJSON(action(document)))?.first
     return (action?["_index"]?.string ?? "", action?["_id"]?.string)
   }
 }

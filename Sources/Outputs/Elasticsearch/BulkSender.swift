@@ -146,6 +146,7 @@ final class BulkSender: @unchecked Sendable {  // unchecked: all but `wake` is u
       }
       let now = Instant.now
       writeLetters(now)
+      if !isStopping { spillWaiting() }
       var end = deadline
       if isStopping {
         if stopped == nil {
@@ -187,6 +188,20 @@ final class BulkSender: @unchecked Sendable {  // unchecked: all but `wake` is u
   /// How long a stop waits for the next answer: well beyond what answers take, so that a slow cluster is waited for and
   /// one that hangs is not.
   private var patience: Duration { max(.seconds(2), limit.latency * 8) }
+
+  /// Moves what waits for the server to the overflow queue, so that its range of the queue is released.
+  private func spillWaiting() {
+    guard let overflow = flow.withLock({ $0.overflow }), overflow.isSpilling else { return }
+    let moved = waiting.take(where: \.canSpill) + ready[readyHead...].filter(\.canSpill)
+    if moved.isEmpty { return }
+    ready = ready[readyHead...].filter { !$0.canSpill }
+    readyHead = 0
+    for request in moved {
+      BulkOutput.spill(request, to: overflow, figures) { [flow] isKept in
+        if !isKept { flow.update { if !$0.hasEnded { $0.arrivals.append(request) } } }
+      }
+    }
+  }
 
   /// What waits for a server that is down or refuses stays in the queue: waiting longer would not help a stop.
   private func letGo() {
@@ -422,9 +437,10 @@ final class BulkSender: @unchecked Sendable {  // unchecked: all but `wake` is u
     _ request: BulkRequest, _ document: BulkRequest.Document, _ status: Int, _ type: String, _ message: String
   ) {
     let target = request.target(document)
-    let reason = DeadLetterReason(
+    var reason = DeadLetterReason(
       stage: context.stepID, status: status, type: type, message: message, index: target.index,
-      attempts: max(1, document.attempts), documentID: target.id)
+      attempts: max(1, document.attempts), documentID: target.id, part: document.part)
+    if document.action == .create || document.action == .index { reason.action = Array(request.action(document)) }
     letters.append(Letter(request: request, document: document, reason: reason))
   }
 

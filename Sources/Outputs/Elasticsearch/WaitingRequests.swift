@@ -36,5 +36,14 @@ struct WaitingRequests {
     }
   }
 
+  /// Takes out the requests for which `condition` holds, the first due first.
+  mutating func take(where condition: (BulkRequest) -> Bool) -> [BulkRequest] {
+    let all = heap
+    heap.removeAll(keepingCapacity: true)
+    var taken: [BulkRequest] = []
+    for request in all { if condition(request) { taken.append(request) } else { add(request) } }
+    return taken.sorted { $0.notBefore < $1.notBefore }
+  }
+
   mutating func removeAll() { heap.removeAll() }
 }

@@ -3,12 +3,11 @@
 //
 //  For one thread. Everything it draws comes from a seed.
 
-import Diagnostics
+public import Diagnostics
 import Glibc
-import Queue
-import TestSupport
+public import Queue
 
-final class FaultyFileSystem: FileSystem, @unchecked Sendable {  // unchecked: used by one thread
+public final class FaultyFileSystem: FileSystem, @unchecked Sendable {  // unchecked: used by one thread
   final class Node {
     struct Write {
       var offset: Int
@@ -42,9 +41,9 @@ final class FaultyFileSystem: FileSystem, @unchecked Sendable {  // unchecked: u
     case move(String, String, Node)
   }
 
-  enum Crash { case kill, powerLoss }
+  public enum Crash { case kill, powerLoss }
 
-  var random: SeededRandom
+  public var random: SeededRandom
   private var names: [String: Node] = [:]
   private var durableNames: [String: Node] = [:]
   private var changes: [NameChange] = []
@@ -52,21 +51,21 @@ final class FaultyFileSystem: FileSystem, @unchecked Sendable {  // unchecked: u
   fileprivate var generation = 0
 
   /// The world stops at this call; counts down.
-  var callsUntilCrash: Int?
-  private(set) var isStopped = false
-  private(set) var calls = 0
+  public var callsUntilCrash: Int?
+  public private(set) var isStopped = false
+  public private(set) var calls = 0
   /// Shares of calls that fail.
-  var syncFailures = 0.0
-  var writeFailures = 0.0
-  var shortWrites = 0.0
+  public var syncFailures = 0.0
+  public var writeFailures = 0.0
+  public var shortWrites = 0.0
   /// Bytes that all files together may have.
-  var capacity = Int.max
-  private(set) var faultsMet = 0
+  public var capacity = Int.max
+  public private(set) var faultsMet = 0
 
-  init(seed: UInt64) { random = SeededRandom(seed) }
+  public init(seed: UInt64) { random = SeededRandom(seed) }
 
   /// Starts the machine again after a crash: what survived is all there is.
-  func restart(_ crash: Crash) {
+  public func restart(_ crash: Crash) {
     generation += 1
     isStopped = false
     callsUntilCrash = nil
@@ -122,7 +121,7 @@ final class FaultyFileSystem: FileSystem, @unchecked Sendable {  // unchecked: u
     changes.append(change)
   }
 
-  var used: Int {
+  public var used: Int {
     var seen: Set<ObjectIdentifier> = []
     return names.values.reduce(0) { seen.insert(ObjectIdentifier($1)).inserted ? $0 + $1.view.count : $0 }
   }
@@ -150,14 +149,14 @@ final class FaultyFileSystem: FileSystem, @unchecked Sendable {  // unchecked: u
 
   // MARK: FileSystem
 
-  func createFolder(_ path: String) throws(SystemError) { _ = try enter("mkdir", generation) }
+  public func createFolder(_ path: String) throws(SystemError) { _ = try enter("mkdir", generation) }
 
-  func list(_ folder: String) throws(SystemError) -> [String] {
+  public func list(_ folder: String) throws(SystemError) -> [String] {
     guard try enter("opendir", generation) else { throw SystemError(EIO, call: "opendir") }
     return names.keys.map { String($0.dropFirst(folder.utf8.count + 1)) }.shuffled(using: &random)
   }
 
-  func open(_ path: String, _ mode: FileMode) throws(SystemError) -> any QueueFile {
+  public func open(_ path: String, _ mode: FileMode) throws(SystemError) -> any QueueFile {
     guard try enter("open", generation) else { throw SystemError(EIO, call: "open") }
     if let node = names[path] { return FaultyFile(self, node) }
     guard mode == .create else { throw SystemError(ENOENT, call: "open") }
@@ -166,29 +165,29 @@ final class FaultyFileSystem: FileSystem, @unchecked Sendable {  // unchecked: u
     return FaultyFile(self, node)
   }
 
-  func rename(_ from: String, _ to: String) throws(SystemError) {
+  public func rename(_ from: String, _ to: String) throws(SystemError) {
     guard try enter("rename", generation) else { throw SystemError(EIO, call: "rename") }
     guard let node = names[from] else { throw SystemError(ENOENT, call: "rename") }
     // One step of the journal: never both names, never none.
     change(.move(from, to, node))
   }
 
-  func remove(_ path: String) throws(SystemError) {
+  public func remove(_ path: String) throws(SystemError) {
     guard try enter("unlink", generation) else { throw SystemError(EIO, call: "unlink") }
     guard names[path] != nil else { throw SystemError(ENOENT, call: "unlink") }
     change(.remove(path))
   }
 
-  func syncFolder(_ path: String) throws(SystemError) {
+  public func syncFolder(_ path: String) throws(SystemError) {
     guard try enter("fsync", generation) else { throw SystemError(EIO, call: "fsync") }
     if draw(syncFailures) { throw SystemError(EIO, call: "fsync") }
     for change in changes { apply(change, to: &durableNames) }
     changes = []
   }
 
-  func freeBytes(_ folder: String) throws(SystemError) -> Int { max(0, capacity - used) }
+  public func freeBytes(_ folder: String) throws(SystemError) -> Int { max(0, capacity - used) }
 
-  func lock(_ path: String) throws(SystemError) -> any FileLock {
+  public func lock(_ path: String) throws(SystemError) -> any FileLock {
     if locks.contains(path) { throw SystemError(EWOULDBLOCK, call: "flock") }
     locks.insert(path)
     return FaultyLock(self, path)
@@ -199,9 +198,9 @@ final class FaultyFileSystem: FileSystem, @unchecked Sendable {  // unchecked: u
   }
 
   /// Everything on the disk, for tests that damage it.
-  var files: [String: [UInt8]] { names.mapValues(\.view) }
+  public var files: [String: [UInt8]] { names.mapValues(\.view) }
 
-  func damage(_ path: String, _ body: (inout [UInt8]) -> Void) {
+  public func damage(_ path: String, _ body: (inout [UInt8]) -> Void) {
     guard let node = names[path] else { return }
     body(&node.view)
     node.durable = node.view
