@@ -94,8 +94,8 @@ let package = Package(
     .executableTarget(
       name: "sluice",
       dependencies: [
-        "Cluster", "CommandLine", "Reference", "Daemon", "Outputs", "Pipeline", "Queue", "Records", "PluginKit", "Config",
-        "Events", "Diagnostics",
+        "Cluster", "CommandLine", "Reference", "Daemon", "Outputs", "Pipeline", "Queue", "Records", "PluginKit",
+        "Config", "Events", "Diagnostics",
       ],
       path: "Sources/CLI", swiftSettings: settings),
 
