@@ -1,3 +1,5 @@
+//  The daemon's dead letters: what is kept of a refused event, in which order, within which limits.
+
 import Diagnostics
 import Foundation
 import Glibc

@@ -3,6 +3,7 @@
 
 import Diagnostics
 import Events
+import Foundation
 import Inputs
 import Pipeline
 import PluginKit
@@ -233,5 +234,64 @@ private let request = """
       #expect(try http().event(#"{"a":1}"#, context).fields["a"]?.integer == 1)
       #expect(try beats("source_metadata,ssl_peer_metadata").event(#"{"a":1}"#, context).fields["a"]?.integer == 1)
     }
+  }
+
+  @Test(arguments: ["plain", "line", "json", "json_lines", "multiline"])
+  func `whatever comes makes events that are JSON for another reader`(codec: String) throws {
+    let samples = [
+      #"{"@timestamp":"2024-05-06T07:08:09Z","@metadata":{"beat":"f"},"message":"{\"a\":[1,{}]}","tags":["x"]}"#,
+      #"[{"a":1,"tags":"t","host":"h"},{"@metadata":{"input":{}},"event":{"original":1}}]"#,
+      "{\"message\":\"one\\ntwo\\n[{},{\\\"b\\\":2}]\\n\",\"line\":null,\"url\":{\"port\":\"x\"}}",
+      "plain text\nof two lines",
+    ]
+    let descriptions = [
+      RecordDescription(
+        input: "beats", inputID: "b", codec: "beats", ecs: .v8, tags: ["i"],
+        options: [.init("enrich", "source_metadata,codec_metadata,ssl_peer_metadata"), .init("codec", codec)]),
+      RecordDescription(input: "http", inputID: "h", codec: codec, ecs: .v8, type: "t"),
+      RecordDescription(input: "http", inputID: "h", codec: codec, options: [.init("target", "[a][b]")]),
+      RecordDescription(input: "tcp", inputID: "t", codec: codec, charset: "Shift_JIS", ecs: .v1),
+      RecordDescription(input: "generator", inputID: "g", codec: codec, options: [.init("sequence_field", "[a][n]")]),
+    ]
+    var random = SeededRandom(11)
+    var count = 0
+    for description in descriptions {
+      let decoders = RecordDecoders()
+      let batch = EventBatch()
+      for _ in 0..<150 {
+        batch.removeAll()
+        decoders.startBatch()
+        var payload = Array((samples.randomElement(using: &random) ?? "").utf8)
+        var context = Array(request.utf8)
+        for _ in 0..<Int.random(in: 0...3, using: &random) {
+          let at = Int.random(in: 0..<payload.count, using: &random)
+          if Bool.random(using: &random) {
+            payload[at] = UInt8.random(in: 0...255, using: &random)
+          } else {
+            payload.removeSubrange(at..<min(payload.count, at + Int.random(in: 1...4, using: &random)))
+          }
+          if payload.isEmpty { payload = [0] }
+          if Int.random(in: 0..<4, using: &random) == 0 {
+            context[Int.random(in: 0..<context.count, using: &random)] = UInt8.random(in: 32...126, using: &random)
+          }
+        }
+        let holder = RecordContext(context)
+        payload.withUnsafeBytes { bytes in
+          decoders.decoder(description.descriptor).decode(
+            bytes, context: holder, record: -1, arrivalNs: 1, into: batch
+          ) { event in
+            count += 1
+            var out = ByteBuffer()
+            event.appendJSON(to: &out)
+            event.metadata.appendJSON(to: &out)
+            let text = out.string()
+            #expect(String(validating: out.array(), as: UTF8.self) != nil)
+            let parts = try? JSONSerialization.jsonObject(with: Data("[\(text.replacing("}{", with: "},{"))]".utf8))
+            #expect(parts is [[String: Any]], "\(text)")
+          }
+        }
+      }
+    }
+    #expect(count > 300)
   }
 }

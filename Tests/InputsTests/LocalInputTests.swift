@@ -134,7 +134,9 @@ import Testing
     let input = try start("udp", "{ port: 0, host: 127.0.0.1 }")
     for i in 0..<50 { try sendDatagram(Array("\(i)".utf8), input.port) }
     input.stop()
-    #expect(messages(input) == (0..<50).map { "\($0)" })
+    // Each came from a socket of its own; order holds for one sender alone.
+    #expect(Set(messages(input).compactMap { $0 }) == Set((0..<50).map { "\($0)" }))
+    #expect(input.sink.records.count == 50)
   }
 
   @Test func `a socket's path is made and removed, and one that is taken is refused unless it may be replaced`() throws
