@@ -159,6 +159,7 @@ extension BulkSender {
     }
     if !cured.isEmpty {
       let rest = BulkRequest(request.delivery, flow, capacity: cured.reduce(0) { $0 + $1.document.size + 64 })
+      rest.canSpill = request.canSpill
       for one in cured { rest.take(one.document, from: request, json: one.json) }
       rest.count()
       sendNext(rest)
