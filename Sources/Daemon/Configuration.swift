@@ -70,7 +70,19 @@ package struct Configuration: Sendable {
   package func services(for file: PipelineFile, resolves: Bool) -> Services {
     Services(
       resolves: resolves, folder: Configuration.folder(of: file.path), dataFolder: dataFolder,
-      configFolder: configFolder)
+      configFolder: configFolder, storageKeys: { storageKeys })
+  }
+
+  /// Of all pipelines, each once. One that is no key is reported where its pipeline is opened.
+  private var storageKeys: [[UInt8]] {
+    let all =
+      settings.daemon.pipeline.queueEncryptionKeys
+      + files.flatMap { settings.pipeline($0, problems: Problems()).queueEncryptionKeys }
+    var found: [[UInt8]] = []
+    for secret in all {
+      if let key = keyBytes(Array(secret.revealed.utf8)), !found.contains(key) { found.append(key) }
+    }
+    return found
   }
 
   /// Compiles every pipeline for checking or trying; nothing is opened but what plugins resolve.

@@ -40,7 +40,7 @@ package func encryptionKeys(_ settings: PipelineSettings) throws(StartFailure) -
   return keys
 }
 
-private func keyBytes(_ text: [UInt8]) -> [UInt8]? {
+func keyBytes(_ text: [UInt8]) -> [UInt8]? {
   guard text.count == 2 * BlockKey.byteCount else { return Base64.decode(text) }
   var bytes: [UInt8] = []
   for i in stride(from: 0, to: text.count, by: 2) {

@@ -1,12 +1,12 @@
 //  What the network inputs have in common: options, the threads and the memory budget that they share, and how an event
 //  above the limit becomes a dead letter.
 
-internal import Config
+package import Config
 internal import Diagnostics
 internal import Events
 internal import Glibc
 public import Net
-internal import PluginKit
+package import PluginKit
 internal import Records
 
 /// Shared by every input of the process: the I/O queues, and the budget of undelivered payload bytes.
@@ -16,13 +16,14 @@ public enum NetworkInputs {
 }
 
 /// Options of every input.
-struct CommonInputSettings: PluginSettings {
-  var type: String?
-  var tags: [String] = []
-  var addField: OrderedMap<String, [String]> = [:]
+package struct CommonInputSettings: PluginSettings {
+  package var type: String?
+  package var tags: [String] = []
+  package var addField: OrderedMap<String, [String]> = [:]
   var enableMetric = true
+  package init() {}
 
-  static let options: [Option<CommonInputSettings>] = [
+  package static let options: [Option<CommonInputSettings>] = [
     .option("type", \.type, "Sets the field `type` of events that have none."),
     .option("tags", \.tags, "Tags of every event."),
     .option("add_field", \.addField, "Fields of every event; an existing field becomes a list."),

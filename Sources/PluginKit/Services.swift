@@ -13,8 +13,14 @@ public final class Services: Sendable {
   public let dataFolder: String
   /// Where the configuration lies, for files that ship with it.
   public let configFolder: String
+  /// The keys with which queues and dead letters of any pipeline may be encrypted.
+  public let storageKeys: @Sendable () -> [[UInt8]]
 
-  public init(resolves: Bool, folder: String, dataFolder: String, configFolder: String) {
+  public init(
+    resolves: Bool, folder: String, dataFolder: String, configFolder: String,
+    storageKeys: @escaping @Sendable () -> [[UInt8]] = { [] }
+  ) {
+    self.storageKeys = storageKeys
     self.resolves = resolves
     self.folder = folder
     self.dataFolder = dataFolder

@@ -43,38 +43,47 @@ public struct DeadLetterReader {
   ) throws(SystemError) -> Bool {
     if let start, segment.number < start.segment { return true }
     var goesOn = true
-    try walker.walk(
-      segment, end: end, count: count,
-      damage: { place in
-        Log.error(
-          "dlq.segment-damaged",
-          "A dead-letter segment is damaged; the letters there are lost, those beside them are not.",
-          [
-            "file": .text(segment.path), "offset": .number(place.offset), "bytes": .number(place.bytes),
-            "letters_lost": .number(place.lostRecords), "next": "check the disk",
-          ])
+    try walker.walk(segment, end: end, count: count, damage: { report($0, segment) }) { block in
+      letters(of: block, segment, gone, from: start) { entry in
+        goesOn = body(entry)
+        return goesOn
       }
-    ) { block in
-      var payload = block.payloads
-      var i = 0
-      for run in block.runs {
-        for _ in 0..<run.count {
-          let bytes = UnsafeRawBufferPointer(start: payload, count: block.length(i))
-          let position = DeadLetterPosition(
-            segment: segment.number, index: block.firstIndex &+ UInt32(truncatingIfNeeded: i))
-          let isWanted =
-            !block.damaged.contains(i) && !gone.contains(position.index) && (start.map { position >= $0 } ?? true)
-          payload += bytes.count
-          i += 1
-          guard isWanted, let letter = DeadLetter(bytes, descriptor: run.descriptor, context: run.context)
-          else { continue }
-          goesOn = body(DeadLetterEntry(position: position, writtenNs: run.arrivalNs, letter: letter))
-          if !goesOn { return false }
-        }
-      }
-      return true
+      return goesOn
     }
     return goesOn
+  }
+
+  static func report(_ place: QueueDamage, _ segment: Segment) {
+    Log.error(
+      "dlq.segment-damaged",
+      "A dead-letter segment is damaged; the letters there are lost, those beside them are not.",
+      [
+        "file": .text(segment.path), "offset": .number(place.offset), "bytes": .number(place.bytes),
+        "letters_lost": .number(place.lostRecords), "next": "check the disk",
+      ])
+  }
+
+  /// Calls `body` for the letters of a block that are sound, not removed and not before `start`, until it returns false.
+  static func letters(
+    of block: Block, _ segment: Segment, _ gone: Set<UInt32>, from start: DeadLetterPosition?,
+    _ body: (DeadLetterEntry) -> Bool
+  ) {
+    var payload = block.payloads
+    var i = 0
+    for run in block.runs {
+      for _ in 0..<run.count {
+        let bytes = UnsafeRawBufferPointer(start: payload, count: block.length(i))
+        let position = DeadLetterPosition(
+          segment: segment.number, index: block.firstIndex &+ UInt32(truncatingIfNeeded: i))
+        let isWanted =
+          !block.damaged.contains(i) && !gone.contains(position.index) && (start.map { position >= $0 } ?? true)
+        payload += bytes.count
+        i += 1
+        guard isWanted, let letter = DeadLetter(bytes, descriptor: run.descriptor, context: run.context)
+        else { continue }
+        if !body(DeadLetterEntry(position: position, writtenNs: run.arrivalNs, letter: letter)) { return }
+      }
+    }
   }
 }
 
@@ -82,6 +91,11 @@ public struct DeadLetterReader {
 enum Tombstones {
   static func path(_ folder: String, _ number: UInt64) -> String {
     "\(folder)/\(Format.segmentName(number).dropLast(4)).gone"
+  }
+
+  /// The segment's number in such a file's name; nil for other names.
+  static func segmentNumber(_ name: String) -> UInt64? {
+    name.hasSuffix(".gone") ? Format.segmentNumber(name.dropLast(5) + ".seg") : nil
   }
 
   private static func sum(_ index: UInt32, _ header: SegmentHeader) -> UInt32 {

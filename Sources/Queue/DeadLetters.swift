@@ -7,7 +7,8 @@
 //
 //  What is removed stands beside its segment in NNN.gone: 8 bytes each, the letter's number and its checksum. A segment
 //  goes with the last of its letters, and whole segments go when there are too many bytes or they are too old; so a
-//  segment is at most an eighth of the limit. Tools read the folder beside a running daemon; writing takes the lock.
+//  segment is at most an eighth of the limit. Where the last segment goes its NNN.gone stays, so that no number, and so no
+//  letter's name, is ever given twice: orders that wait and readers' places go by them. Tools read the folder beside a running daemon; writing takes the lock.
 
 internal import CSystem
 public import Codecs
@@ -190,7 +191,12 @@ public final class DeadLetterQueue: Sendable {
       if !gone.isEmpty { state.gone[segment.number] = gone }
     }
     let highest = (picture.segments.map(\.number) + picture.leftovers.compactMap(Format.segmentNumber)).max() ?? 0
-    state.nextNumber = max(highest, picture.damaged.compactMap(Format.segmentNumber).max() ?? 0) + 1
+    let others = picture.damaged.compactMap(Format.segmentNumber) + picture.tombstones
+    state.nextNumber = max(highest, others.max() ?? 0) + 1
+    let lastKept = state.segments.last?.number ?? 0
+    for number in picture.tombstones where !state.segments.contains(where: { $0.number == number }) {
+      if number < lastKept || number + 1 < state.nextNumber { try? fileSystem.remove(Tombstones.path(folder, number)) }
+    }
     for name in picture.leftovers { try? fileSystem.remove(folder + "/" + name) }
     for segment in picture.segments where segment.count == 0 { try? fileSystem.remove(segment.path) }
     self.state = Lock(state)
@@ -390,8 +396,11 @@ public final class DeadLetterQueue: Sendable {
     state.segments.removeAll { $0 === segment }
     if state.active?.segment === segment { state.active = nil }
     let gone = state.gone.removeValue(forKey: segment.number)?.count ?? 0
+    let tombstones = Tombstones.path(folder, segment.number)
+    // The name keeps the number; it goes at a later start, when a newer segment keeps a higher one.
+    if state.segments.isEmpty { _ = try? fileSystem.open(tombstones, .create) }
     try? fileSystem.remove(segment.path)
-    try? fileSystem.remove(Tombstones.path(folder, segment.number))
+    if !state.segments.isEmpty { try? fileSystem.remove(tombstones) }
     return Int(segment.count) - gone
   }
 

@@ -21,15 +21,19 @@ struct FolderPicture {
   /// Files that a segment's beginning left behind: unwritten, taken for reuse, or void.
   var leftovers: [String] = []
   var spares: [String] = []
+  /// Segments of which removed letters are noted, whether they are there or not.
+  var tombstones: [UInt64] = []
   var setAside: [String] = []
   var foreign: [String] = []
   var checkpoint: Checkpoint?
   /// Names of segments whose key is not among those given.
   var locked: [String] = []
 
-  static func read(_ folder: String, _ fileSystem: any FileSystem, keys: [BlockKey]) throws(QueueOpenError)
-    -> FolderPicture
-  {
+  /// - Parameter knownEnd: Where a segment is known to reach at least, with the number of its records up to there.
+  static func read(
+    _ folder: String, _ fileSystem: any FileSystem, keys: [BlockKey],
+    knownEnd: (UInt64) -> (offset: Int, count: UInt32)? = { _ in nil }
+  ) throws(QueueOpenError) -> FolderPicture {
     var picture = FolderPicture()
     let names: [String]
     do { names = try fileSystem.list(folder).sorted() } catch { throw .disk(error, path: folder) }
@@ -40,7 +44,9 @@ struct FolderPicture {
         picture.spares.append(name)
       } else if name.hasSuffix(".bad") {
         picture.setAside.append(name)
-      } else if name != "lock", name != "checkpoint", !name.hasSuffix(".gone") {
+      } else if let number = Tombstones.segmentNumber(name) {
+        picture.tombstones.append(number)
+      } else if name != "lock", name != "checkpoint" {
         picture.foreign.append(name)
       }
     }
@@ -51,7 +57,7 @@ struct FolderPicture {
     {
       picture.checkpoint = Checkpoint.newest(bytes)
     }
-    picture.findEnds(fileSystem, keys)
+    picture.findEnds(fileSystem, keys, knownEnd)
     return picture
   }
 
@@ -91,7 +97,9 @@ struct FolderPicture {
     segments = kept
   }
 
-  private func findEnds(_ fileSystem: any FileSystem, _ keys: [BlockKey]) {
+  private func findEnds(
+    _ fileSystem: any FileSystem, _ keys: [BlockKey], _ knownEnd: (UInt64) -> (offset: Int, count: UInt32)?
+  ) {
     for (i, segment) in segments.enumerated() {
       if i + 1 < segments.count, segments[i + 1].header.previous == segment.number {
         segment.end = Int(clamping: segments[i + 1].header.previousEnd)
@@ -99,7 +107,8 @@ struct FolderPicture {
         continue
       }
       segment.isSealed = i + 1 < segments.count
-      let known = checkpoint?.knownEnd(of: segment.number) ?? (Format.segmentHeaderBytes, 0)
+      let known =
+        knownEnd(segment.number) ?? checkpoint?.knownEnd(of: segment.number) ?? (Format.segmentHeaderBytes, 0)
       guard let file = try? fileSystem.open(segment.path, .read), let size = try? file.size(),
         let found = try? SegmentScan.end(
           file, segment, keys: keys, from: known.offset, count: known.count, size: size)
