@@ -62,19 +62,7 @@ public final class BeatsServer: Sendable {
   ///
   /// - Parameter completion: Called once when no connection is left.
   public func stop(within limit: Duration, completion: @escaping @Sendable () -> Void) {
-    let connections = self.connections
-    let queues = self.queues
-    listener.stop {
-      // A connection taken a moment ago stands on its queue in front of this.
-      queues.onEach { queue in
-        for one in connections.all where one.queue === queue { one.stop() }
-      } completion: {
-        connections.whenEmpty(completion)
-        queues.all[0].async(after: limit) {
-          for one in connections.all { one.queue.async { one.abort() } }
-        }
-      }
-    }
+    connections.stop(listener, queues, within: limit, completion: completion)
   }
 }
 

@@ -74,18 +74,7 @@ public final class TCPLineServer: Sendable {
   ///
   /// - Parameter completion: Called once when all that was read is kept, or after `limit`.
   public func stop(within limit: Duration, completion: @escaping @Sendable () -> Void) {
-    let connections = self.connections
-    let queues = self.queues
-    listener.stop {
-      queues.onEach { queue in
-        for one in connections.all where one.queue === queue { one.stop() }
-      } completion: {
-        connections.whenEmpty(completion)
-        queues.all[0].async(after: limit) {
-          for one in connections.all { one.queue.async { one.abort() } }
-        }
-      }
-    }
+    connections.stop(listener, queues, within: limit, completion: completion)
   }
 }
 
