@@ -66,27 +66,7 @@ public final class BeatsServer: Sendable {
   }
 }
 
-/// What all connections of a server share; never written after `init`.
-final class BeatsShared: Sendable {
-  let configuration: BeatsConfiguration
-  let sink: any RecordSink
-  let descriptor: RecordDescriptor
-  let budget: InFlightBudget
-  let metrics: InputMetrics
-  let onOversized: OversizedHandler
-
-  init(
-    configuration: BeatsConfiguration, sink: any RecordSink, descriptor: RecordDescriptor, budget: InFlightBudget,
-    metrics: InputMetrics, onOversized: @escaping OversizedHandler
-  ) {
-    self.configuration = configuration
-    self.sink = sink
-    self.descriptor = descriptor
-    self.budget = budget
-    self.metrics = metrics
-    self.onOversized = onOversized
-  }
-}
+typealias BeatsShared = ServerShared<BeatsConfiguration>
 
 /// One scratch per I/O queue.
 final class BeatsScratches: @unchecked Sendable {  // unchecked: each is used on its own queue alone

@@ -78,24 +78,4 @@ public final class TCPLineServer: Sendable {
   }
 }
 
-/// What all connections of a server share; never written after `init`.
-final class TCPLineShared: Sendable {
-  let configuration: TCPLineConfiguration
-  let sink: any RecordSink
-  let descriptor: RecordDescriptor
-  let budget: InFlightBudget
-  let metrics: InputMetrics
-  let onOversized: OversizedHandler
-
-  init(
-    configuration: TCPLineConfiguration, sink: any RecordSink, descriptor: RecordDescriptor, budget: InFlightBudget,
-    metrics: InputMetrics, onOversized: @escaping OversizedHandler
-  ) {
-    self.configuration = configuration
-    self.sink = sink
-    self.descriptor = descriptor
-    self.budget = budget
-    self.metrics = metrics
-    self.onOversized = onOversized
-  }
-}
+typealias TCPLineShared = ServerShared<TCPLineConfiguration>
