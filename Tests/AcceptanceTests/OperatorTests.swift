@@ -74,6 +74,26 @@ import Testing
     }
   }
 
+  @Test(arguments: OperatorTests.pluginMistakes) func `check names the mistakes in plugins' options`(name: String)
+    throws
+  {
+    let folder = Fixtures.root + "/Tests/Cases/check/" + name
+    let checked = try run(
+      sluiceProgram, ["check", "-c", Fixtures.root + "/config/sluice.yml", "-p", "pipeline.yml"], folder: folder)
+    let golden = folder + "/expected.problems"
+    if ProcessInfo.processInfo.environment["SLUICE_UPDATE_GOLDEN"] != nil {
+      try checked.output.write(toFile: golden, atomically: true, encoding: .utf8)
+      Issue.record("recorded; run again without SLUICE_UPDATE_GOLDEN")
+    }
+    #expect(try checked.status == 1 && checked.output == String(contentsOfFile: golden, encoding: .utf8))
+  }
+
+  /// Broken files whose mistakes the plugins find. All that is said about them stands beside them.
+  static let pluginMistakes: [String] = {
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: Fixtures.root + "/Tests/Cases/check")) ?? []
+    return names.isEmpty ? ["there are no cases"] : names.sorted()
+  }()
+
   @Test func `a port of the API that is taken ends the start before anything is accepted`() throws {
     let folder = TemporaryFolder()
     let other = TemporaryFolder()
