@@ -29,6 +29,7 @@ import Testing
     let daemon = try RunningDaemon(
       environment: ["ELASTICSEARCH_HOSTS": servers.map(\.address).joined(separator: separator)])
     try send(daemon, to: servers) { servers.allSatisfy { $0.count > 0 } }
+    #expect(!daemon.log.contains(" WARN "), "\(daemon.log)")
     #expect(daemon.stop() == 0)
   }
 
