@@ -20,23 +20,23 @@ public struct ConditionFailure: Error, Equatable, Sendable {
 }
 
 /// A compiled condition. Immutable; any thread may evaluate it with match memory of its own.
-public final class Condition: @unchecked Sendable, CustomStringConvertible {
-  // unchecked: the tree is written in `init` alone
+public final class Condition: Sendable, CustomStringConvertible {
   public let description: String
-  private let expression: Expression
+  /// The answer, where it depends on no event.
+  public let constantValue: Bool?
+  private let term: Term
 
   /// - Parameter replacing: Puts values for variables into the condition's constant texts; their values are never read
   ///   as part of the condition.
   public init(_ text: String, replacing: @escaping (String) -> String = { $0 }) throws(ConditionError) {
     description = text
-    expression = try ConditionParser.parse(text, replacing: replacing)
+    let expression = try ConditionParser.parse(text, replacing: replacing)
+    constantValue = Condition.constant(expression)
+    term = Condition.compile(expression)
   }
 
-  /// The answer, where it depends on no event.
-  public var constantValue: Bool? { Condition.constant(expression) }
-
   public func evaluate(_ event: Event, _ scratch: MatchScratch) throws(ConditionFailure) -> Bool {
-    try Condition.evaluate(expression, event, scratch)
+    try term.holds(event, scratch)
   }
 
   private static func constant(_ expression: Expression) -> Bool? {
@@ -56,7 +56,9 @@ public final class Condition: @unchecked Sendable, CustomStringConvertible {
     case .xor(let a, let b): if let a = constant(a), let b = constant(b) { return a != b }
     case .nand(let a, let b): if let a = constant(a), let b = constant(b) { return !(a && b) }
     case .not(let a): if let a = constant(a) { return !a }
-    case .truth(let operand): return operand.constant.map(truth)
+    case .truth(let operand):
+      if case .list = operand { return true }
+      return operand.constant.map(truth)
     case .compare(let a, let comparison, let b):
       if let a = a.constant, let b = b.constant { return compare(a, comparison, b) }
     case .match(let a, let pattern, let negated):
@@ -73,42 +75,165 @@ public final class Condition: @unchecked Sendable, CustomStringConvertible {
     return false
   }
 
-  private static func evaluate(
-    _ expression: Expression, _ event: Event, _ scratch: MatchScratch
-  ) throws(ConditionFailure) -> Bool {
+  // MARK: Terms
+
+  /// The tree that is walked per event: objects that hold what they compare, since an indirect enumeration is retained
+  /// and released at every step. What is constant on the left of an operator is decided here; on the right it stays,
+  /// because the left side may have no answer.
+  private static func compile(_ expression: Expression) -> Term {
     switch expression {
     case .and(let a, let b):
-      guard try evaluate(a, event, scratch) else { return false }
-      return try evaluate(b, event, scratch)
+      if let known = constant(a) { return known ? compile(b) : Always(false) }
+      return constant(b) == true ? compile(a) : And(compile(a), compile(b))
     case .or(let a, let b):
-      if try evaluate(a, event, scratch) { return true }
-      return try evaluate(b, event, scratch)
-    case .xor(let a, let b):
-      let left = try evaluate(a, event, scratch)
-      return try evaluate(b, event, scratch) != left
-    case .nand(let a, let b):
-      guard try evaluate(a, event, scratch) else { return true }
-      return try !evaluate(b, event, scratch)
-    case .not(let a): return try !evaluate(a, event, scratch)
+      if let known = constant(a) { return known ? Always(true) : compile(b) }
+      return constant(b) == false ? compile(a) : Or(compile(a), compile(b))
+    case .xor(let a, let b): return Xor(compile(a), compile(b))
+    case .nand(let a, let b): return Not(compile(.and(a, b)))
+    case .not(let a): return Not(compile(a))
     case .truth(let operand):
-      if case .field(let reference) = operand { return truth(event.value(reference)) }
-      return operand.constant.map(truth) ?? true
-    case .compare(let a, let comparison, let b): return try compare(a, comparison, b, event)
+      if case .field(let reference) = operand { return IsTrue(reference) }
+      return Always(constant(expression) ?? true)
+    case .compare(let a, let comparison, let b): return compile(a, comparison, b)
     case .match(let operand, let pattern, let negated):
-      let found: MatchOutcome
-      switch operand {
-      case .field(let reference):
-        guard let text = event.value(reference)?.text, pattern.mayMatch(text) else { return negated }
-        found = scratch.match(pattern, text, options: .validText)
-      case .text(let bytes): found = bytes.withUnsafeBytes { scratch.match(pattern, $0, options: .validText) }
-      default: return negated
-      }
-      switch found {
+      if case .field(let reference) = operand { return Matches(reference, pattern, negated) }
+      return Always(constant(expression) ?? negated)
+    case .member(let a, let b, let negated):
+      return constant(expression).map(Always.init) ?? IsMember(a, b, negated)
+    }
+  }
+
+  private static func compile(_ left: Operand, _ comparison: Comparison, _ right: Operand) -> Term {
+    switch (left, right) {
+    case (.field(let a), .field(let b)): return ComparesFields(a, comparison, b)
+    case (.field(let a), .list(let list)):
+      // Upstream compares with the first element alone.
+      guard list.count > 1, let first = list.first else { return Always(comparison == .notEqual) }
+      return Compares(a, comparison, first)
+    case (.field(let a), _):
+      return right.constant.map { Compares(a, comparison, $0) } ?? Always(comparison == .notEqual)
+    case (_, .field(let b)):
+      return left.constant.map { Compares(b, comparison.turned, $0) } ?? Always(comparison == .notEqual)
+    default:
+      guard let a = left.constant, let b = right.constant else { return Always(comparison == .notEqual) }
+      return Always(compare(a, comparison, b))
+    }
+  }
+
+  private class Term: @unchecked Sendable {  // unchecked: subclasses hold constants alone
+    func holds(_ event: Event, _ scratch: MatchScratch) throws(ConditionFailure) -> Bool { false }
+  }
+
+  private final class Always: Term, @unchecked Sendable {
+    private let value: Bool
+    init(_ value: Bool) { self.value = value }
+    override func holds(_ event: Event, _ scratch: MatchScratch) throws(ConditionFailure) -> Bool { value }
+  }
+
+  private final class And: Term, @unchecked Sendable {
+    private let a: Term
+    private let b: Term
+    init(_ a: Term, _ b: Term) { (self.a, self.b) = (a, b) }
+    override func holds(_ event: Event, _ scratch: MatchScratch) throws(ConditionFailure) -> Bool {
+      guard try a.holds(event, scratch) else { return false }
+      return try b.holds(event, scratch)
+    }
+  }
+
+  private final class Or: Term, @unchecked Sendable {
+    private let a: Term
+    private let b: Term
+    init(_ a: Term, _ b: Term) { (self.a, self.b) = (a, b) }
+    override func holds(_ event: Event, _ scratch: MatchScratch) throws(ConditionFailure) -> Bool {
+      if try a.holds(event, scratch) { return true }
+      return try b.holds(event, scratch)
+    }
+  }
+
+  private final class Xor: Term, @unchecked Sendable {
+    private let a: Term
+    private let b: Term
+    init(_ a: Term, _ b: Term) { (self.a, self.b) = (a, b) }
+    override func holds(_ event: Event, _ scratch: MatchScratch) throws(ConditionFailure) -> Bool {
+      let left = try a.holds(event, scratch)
+      return try b.holds(event, scratch) != left
+    }
+  }
+
+  private final class Not: Term, @unchecked Sendable {
+    private let term: Term
+    init(_ term: Term) { self.term = term }
+    override func holds(_ event: Event, _ scratch: MatchScratch) throws(ConditionFailure) -> Bool {
+      try !term.holds(event, scratch)
+    }
+  }
+
+  private final class IsTrue: Term, @unchecked Sendable {
+    private let reference: FieldReference
+    init(_ reference: FieldReference) { self.reference = reference }
+    override func holds(_ event: Event, _ scratch: MatchScratch) throws(ConditionFailure) -> Bool {
+      truth(event.peek(reference))
+    }
+  }
+
+  private final class Compares: Term, @unchecked Sendable {
+    private let reference: FieldReference
+    private let comparison: Comparison
+    private let constant: Operand.Constant
+    init(_ reference: FieldReference, _ comparison: Comparison, _ constant: Operand.Constant) {
+      self.reference = reference
+      self.comparison = comparison
+      self.constant = constant
+    }
+    override func holds(_ event: Event, _ scratch: MatchScratch) throws(ConditionFailure) -> Bool {
+      try compare(event.peek(reference), comparison, constant)
+    }
+  }
+
+  private final class ComparesFields: Term, @unchecked Sendable {
+    private let left: FieldReference
+    private let comparison: Comparison
+    private let right: FieldReference
+    init(_ left: FieldReference, _ comparison: Comparison, _ right: FieldReference) {
+      self.left = left
+      self.comparison = comparison
+      self.right = right
+    }
+    override func holds(_ event: Event, _ scratch: MatchScratch) throws(ConditionFailure) -> Bool {
+      try compare(event.value(left), comparison, event.value(right))
+    }
+  }
+
+  private final class Matches: Term, @unchecked Sendable {
+    private let reference: FieldReference
+    private let pattern: Pattern
+    private let negated: Bool
+    init(_ reference: FieldReference, _ pattern: Pattern, _ negated: Bool) {
+      self.reference = reference
+      self.pattern = pattern
+      self.negated = negated
+    }
+    override func holds(_ event: Event, _ scratch: MatchScratch) throws(ConditionFailure) -> Bool {
+      guard let text = event.peek(reference)?.text, pattern.mayMatch(text) else { return negated }
+      switch scratch.match(pattern, text, options: .validText) {
       case .match: return !negated
       case .none: return negated
       default: throw ConditionFailure(reason: .expressionLimit)
       }
-    case .member(let a, let b, let negated): return try isMember(a, b, event) != negated
+    }
+  }
+
+  private final class IsMember: Term, @unchecked Sendable {
+    private let value: Operand
+    private let holder: Operand
+    private let negated: Bool
+    init(_ value: Operand, _ holder: Operand, _ negated: Bool) {
+      self.value = value
+      self.holder = holder
+      self.negated = negated
+    }
+    override func holds(_ event: Event, _ scratch: MatchScratch) throws(ConditionFailure) -> Bool {
+      try isMember(value, holder, event) != negated
     }
   }
 
@@ -135,27 +260,6 @@ public final class Condition: @unchecked Sendable, CustomStringConvertible {
   }
 
   // MARK: Comparison
-
-  private static func compare(
-    _ left: Operand, _ comparison: Comparison, _ right: Operand, _ event: Event
-  ) throws(ConditionFailure) -> Bool {
-    switch (left, right) {
-    case (.field(let a), .field(let b)): return try compare(event.value(a), comparison, event.value(b))
-    case (.field(let a), .list(let list)):
-      // Upstream compares with the first element alone.
-      guard list.count > 1, let first = list.first else { return comparison == .notEqual }
-      return try compare(event.value(a), comparison, first)
-    case (.field(let a), _):
-      guard let constant = right.constant else { return comparison == .notEqual }
-      return try compare(event.value(a), comparison, constant)
-    case (_, .field(let b)):
-      guard let constant = left.constant else { return comparison == .notEqual }
-      return try compare(event.value(b), comparison.turned, constant)
-    default:
-      guard let a = left.constant, let b = right.constant else { return comparison == .notEqual }
-      return compare(a, comparison, b)
-    }
-  }
 
   private static func compare(_ a: Operand.Constant, _ comparison: Comparison, _ b: Operand.Constant) -> Bool {
     switch comparison {

@@ -1,17 +1,18 @@
 //  Finding an event's own fields without walking them all.
 //
 //  Filters and conditions ask for dozens of fields by name, half of which are not there, and an event has dozens of
-//  fields. So each event has a small table of 64 entries, found by the key's hash and probed in a row: the node's number
+//  fields. So each event has a small table of 128 entries, found by the key's hash and probed in a row: the node's number
 //  in the low 24 bits, 8 bits of the hash above them. It is filled at the first question and kept up by what is added or
 //  removed through the event. Changes made past it (a `Value` of the root) are seen by the root's count and last member,
 //  which the slot remembers, and `Arena.unlink` drops the table of a root it takes from; then it is filled anew. Events
 //  with few fields are walked, and so are those with more than the table holds.
 
 extension Event {
-  @usableFromInline static let indexSize = 64
+  @usableFromInline static let indexSize = 128
   /// Fewer members are walked: that costs less than the table.
   @usableFromInline static let indexedFrom: UInt32 = 16
-  private static let indexedUpTo: UInt32 = 48
+  private static let indexedUpTo: UInt32 = 96
+  private static let slotMask: UInt32 = 127
   private static let removed: UInt32 = 0xffff_ffff
   private static let nodeMask: UInt32 = 0x00ff_ffff
 
@@ -30,7 +31,7 @@ extension Event {
     }
     let table = self.table
     let tag = key.hash >> 24
-    var i = Int(key.hash & 63)
+    var i = Int(key.hash & Event.slotMask)
     while true {
       let entry = table[i]
       if entry == 0 { return 0 }
@@ -38,7 +39,7 @@ extension Event {
         let node = entry & Event.nodeMask
         if arena.pointee.node(node).pointee.key.equals(key) { return node }
       }
-      i = (i &+ 1) & 63
+      i = (i &+ 1) & Int(Event.slotMask)
     }
   }
 
@@ -64,13 +65,13 @@ extension Event {
     arena.pointee.unlink(child, from: root)
     guard isCurrent else { return }
     let table = self.table
-    var i = Int(hash & 63)
+    var i = Int(hash & Event.slotMask)
     while table[i] != 0 {
       if table[i] & Event.nodeMask == child, table[i] != Event.removed {
         table[i] = Event.removed
         break
       }
-      i = (i &+ 1) & 63
+      i = (i &+ 1) & Int(Event.slotMask)
     }
     let left = arena.pointee.node(root).pointee.bits
     slot.pointee.indexedCount = left.a
@@ -82,8 +83,8 @@ extension Event {
   private func enter(_ child: UInt32) {
     let hash = arena.pointee.node(child).pointee.keyHash
     let table = self.table
-    var i = Int(hash & 63)
-    while table[i] != 0 { i = (i &+ 1) & 63 }
+    var i = Int(hash & Event.slotMask)
+    while table[i] != 0 { i = (i &+ 1) & Int(Event.slotMask) }
     table[i] = child | hash & 0xff00_0000
   }
 

@@ -116,9 +116,14 @@ public final class FieldReference: @unchecked Sendable, Hashable, CustomStringCo
   }
 
   public static func == (left: FieldReference, right: FieldReference) -> Bool {
-    left === right || (left.root == right.root && left.path == right.path)
+    left === right
+      || (left.root == right.root && left.count == right.count
+        && (0..<left.count).allSatisfy { left.parts[$0].key.equals(right.parts[$0].key) })
   }
-  public func hash(into hasher: inout Hasher) { hasher.combine(path) }
+  public func hash(into hasher: inout Hasher) {
+    hasher.combine(root)
+    for i in 0..<count { hasher.combine(parts[i].key.hash) }
+  }
 
   /// The names that a reference is made of, or nil where it is broken.
   private static func split(_ text: [UInt8]) -> [[UInt8]]? {

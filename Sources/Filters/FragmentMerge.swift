@@ -1,5 +1,5 @@
-//  Putting a ready JSON object into an event: as one node where nothing stands there yet, member by member where a map
-//  does, so that what it holds beside stays.
+//  Putting a ready JSON object into an event: as one node where nothing stands there yet, beside the members of a map
+//  otherwise, so that what it holds stays.
 
 internal import Events
 
@@ -9,18 +9,17 @@ extension Event {
   /// - Parameter target: Nil for the event itself.
   /// - Returns: False where a text, number, boolean or list is in the way; nothing is changed then.
   func merge(_ json: UnsafeRawBufferPointer, at target: FieldReference?) -> Bool {
-    let bits = makeFragment(staying: copy(json), kind: .map)
     guard let target else {
-      fields.merge(makeValue(bits))
+      fields.merge(makeValue(fragment(json)))
       return true
     }
-    if let present = value(target), !present.isNull {
-      guard present.isMap else { return false }
-      present.merge(makeValue(bits))
-      return true
-    }
-    return (try? set(target, bits)) != nil
+    guard let present = value(target), !present.isNull else { return (try? set(target, fragment(json))) != nil }
+    guard present.isMap else { return false }
+    if !present.join(json) { present.merge(makeValue(fragment(json))) }
+    return true
   }
+
+  private func fragment(_ json: UnsafeRawBufferPointer) -> ValueBits { makeFragment(staying: copy(json), kind: .map) }
 }
 
 extension Value {

@@ -136,4 +136,21 @@ import Testing
     #expect(dump.status == 1 && dump.errors.contains("1 records lost") && dump.lines.count == 39, "\(dump)")
     #expect(try run(sluiceProgram, ["queue", "stats", "--folder", folder.path + "/none"]).status == 1)
   }
+
+  @Test func `a disk's fitness for the queue is measured, and nothing stays behind`() throws {
+    let folder = TemporaryFolder()
+    let command = ["queue", "bench", "--folder", folder.path, "--writers", "4", "--seconds", "1", "--backlog", "4"]
+    let outcome = try run(sluiceProgram, command + ["--format", "json"])
+    #expect(outcome.status == 0, "\(outcome)")
+    let report = try JSONSerialization.jsonObject(with: Data(outcome.output.utf8)) as? [String: Double]
+    let figures = try #require(report, "\(outcome.output)")
+    for key in ["disk_mib_per_second", "queue_mib_per_second", "records_per_second", "syncs_per_second", "open_ms"] {
+      #expect(try #require(figures[key]) > 0, "\(key)")
+    }
+    #expect(try #require(figures["full_p50_ms"]) <= #require(figures["full_p99_ms"]))
+    #expect(try #require(figures["backlog_mib"]) >= 4)
+    #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path).isEmpty)
+    let missing = try run(sluiceProgram, ["queue", "bench", "--folder", folder.path + "/none"])
+    #expect(missing.status == 1 && missing.errors.contains("No such file"), "\(missing)")
+  }
 }

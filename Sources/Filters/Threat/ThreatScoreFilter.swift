@@ -118,6 +118,7 @@ struct ThreatScoreFilter: FilterPlugin {
     private static let type = FieldReference.known("threat_type")
     private static let types = FieldReference.known("threat_types")
     private static let headerBytesMax = 8192
+    private static let anonymousNames: [StaticString] = ["AnonymousUser", "anonymous", "None", "null"]
 
     private let fields: Settings
     private let scorer: ThreatScorer?
@@ -148,7 +149,7 @@ struct ThreatScoreFilter: FilterPlugin {
     }
 
     private func text(_ references: [FieldReference], _ event: Event) -> UnsafeRawBufferPointer {
-      for reference in references { if let text = event.value(reference)?.text { return text } }
+      for reference in references { if let text = event.peek(reference)?.text { return text } }
       return UnsafeRawBufferPointer(start: nil, count: 0)
     }
 
@@ -199,8 +200,7 @@ struct ThreatScoreFilter: FilterPlugin {
     }
 
     private func isAnonymous(_ text: UnsafeRawBufferPointer) -> Bool {
-      let names: [StaticString] = ["AnonymousUser", "anonymous", "None", "null"]
-      return names.contains { name in
+      Worker.anonymousNames.contains { name in
         text.count == name.utf8CodeUnitCount
           && equal(text, UnsafeRawBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount))
       }

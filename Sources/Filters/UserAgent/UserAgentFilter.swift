@@ -86,9 +86,12 @@ struct UserAgentFilter: FilterPlugin {
   private final class Worker: Filter {
     private let plugin: UserAgentFilter
     private let lookup: UserAgentLookup?
+    /// The fields go where the text stands.
+    private let isInPlace: Bool
 
     init(_ plugin: UserAgentFilter) {
       self.plugin = plugin
+      isInPlace = plugin.target == plugin.input
       lookup = plugin.source.map { UserAgentLookup($0, style: plugin.style, cacheEntries: plugin.cacheEntries) }
     }
 
@@ -103,7 +106,7 @@ struct UserAgentFilter: FilterPlugin {
       guard let text = event.value(plugin.input)?.leadingText, !text.isEmpty,
         let answer = lookup.answer(text)
       else { return false }
-      if let target = plugin.target, target == plugin.input {
+      if isInPlace, let target = plugin.target {
         // The text makes way for the map.
         guard (try? event.set(target, event.makeMap().bits)) != nil else { return false }
       }
