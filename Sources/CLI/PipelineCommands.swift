@@ -82,6 +82,7 @@ let checkCommand = Command(
   let configuration = Configuration.load(settings.launch.options, opensFiles: settings.resolve, problems: problems)
   let compiled = configuration.compile(resolves: settings.resolve, problems: problems)
   checkPorts(of: compiled, problems: problems)
+  checkDaemon(configuration, opensFiles: settings.resolve, problems: problems)
   for problem in problems.sorted { print(problem) }
   if problems.hasErrors { return 1 }
   let names = compiled.map(\.id).joined(separator: ", ")

@@ -49,9 +49,12 @@ public final class ConnectionRegistry<Member: StoppableConnection>: Sendable {
 
   /// Stops listening and then every member, and aborts after `limit` those that are left.
   ///
-  /// - Parameter completion: Called once when no member is left.
+  /// - Parameters:
+  ///   - beforeAbort: Called once the limit has passed, with what can still be answered in mind.
+  ///   - completion: Called once when no member is left.
   public func stop(
-    _ listener: Listener, _ queues: IOQueues, within limit: Duration, completion: @escaping @Sendable () -> Void
+    _ listener: Listener, _ queues: IOQueues, within limit: Duration, beforeAbort: @escaping @Sendable () -> Void = {},
+    completion: @escaping @Sendable () -> Void
   ) {
     listener.stop { [self] in
       // A connection taken a moment ago stands on its queue in front of this.
@@ -60,6 +63,7 @@ public final class ConnectionRegistry<Member: StoppableConnection>: Sendable {
       } completion: { [self] in
         whenEmpty(completion)
         queues.all[0].async(after: limit) { [self] in
+          beforeAbort()
           for one in all { one.queue.async { one.abort() } }
         }
       }

@@ -72,6 +72,8 @@ public struct BuiltFilter: Sendable {
   public let timed: (any TimedState)?
   /// What its state has in common with other steps.
   public let orderGroup: String?
+  /// What it counts of its own; nil for most filters.
+  public let outcomes: FilterOutcomes?
 }
 
 /// A kind of filter.
@@ -97,7 +99,7 @@ public struct FilterKind: Sendable {
         let plugin = try Plugin(settings, context)
         return BuiltFilter(
           success: common.actions, makeFilter: { plugin.makeFilter() }, timed: plugin.timed,
-          orderGroup: plugin.orderGroup)
+          orderGroup: plugin.orderGroup, outcomes: plugin.outcomes)
       } catch {
         report(error, "filter '\(Plugin.manual.name)'", reader, position, problems)
         return nil

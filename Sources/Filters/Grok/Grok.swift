@@ -109,6 +109,7 @@ struct Grok: FilterPlugin {
   let failureTags: [[UInt8]]
   let timeoutTag: [UInt8]
   let stepID: String
+  let outcomes: FilterOutcomes? = FilterOutcomes()
 
   init(_ settings: Settings, _ context: FilterContext) throws {
     var library = GrokLibrary(context.ecs.isOn ? .ecs : .legacy)
