@@ -7,27 +7,29 @@ internal import Events
 internal import Glibc
 internal import Queue
 
-struct QueueArguments: LaunchArguments {
-  var config: String?
-  var pipelines: [String] = []
-  var data: String?
-  var set: [String] = []
+/// Which queues a command is about.
+struct QueueChoice: Sendable {
   var id: String?
   var folder: String?
-  static let arguments: [Argument<QueueArguments>] = launchArguments + queueArguments
 }
 
-struct QueueDumpArguments: LaunchArguments {
-  var config: String?
-  var pipelines: [String] = []
-  var data: String?
-  var set: [String] = []
-  var id: String?
-  var folder: String?
+private protocol ChoosesQueues: LaunchArguments {
+  var choice: QueueChoice { get set }
+}
+
+struct QueueArguments: ChoosesQueues {
+  var launch = Launch()
+  var choice = QueueChoice()
+  static let arguments: [Argument<QueueArguments>] = queueArguments
+}
+
+struct QueueDumpArguments: ChoosesQueues {
+  var launch = Launch()
+  var choice = QueueChoice()
   var payload = false
   var all = false
   static let arguments: [Argument<QueueDumpArguments>] =
-    launchArguments + queueArguments + [
+    queueArguments + [
       .flag(
         "--payload", \.payload,
         "Print the payloads alone, byte for byte as they arrived, a line feed behind each; one may hold line feeds itself."
@@ -36,32 +38,24 @@ struct QueueDumpArguments: LaunchArguments {
     ]
 }
 
-/// What names the queues that a command is about.
-private protocol QueueChoice: LaunchArguments {
-  var id: String? { get set }
-  var folder: String? { get set }
-}
-
-extension QueueArguments: QueueChoice {}
-extension QueueDumpArguments: QueueChoice {}
-
-extension QueueChoice {
+extension ChoosesQueues {
   fileprivate static var queueArguments: [Argument<Self>] {
-    [
-      .option("--id", \.id, "ID", "The pipeline whose queue is meant.", defaultText: "all pipelines"),
+    launchArguments + [
+      .option("--id", \.choice.id, "ID", "The pipeline whose queue is meant.", defaultText: "all pipelines"),
       .option(
-        "--folder", \.folder, "FOLDER", "The folder of one queue; settings are not read then.", completion: .folders),
+        "--folder", \.choice.folder, "FOLDER", "The folder of one queue; settings are not read then.",
+        completion: .folders),
     ]
   }
 
   /// The queues that are meant, by their names; nil after a message.
   fileprivate func queues(for command: String) -> [QueueLocation]? {
-    if let folder { return [QueueLocation(id: folder, folder: folder)] }
+    if let folder = choice.folder { return [QueueLocation(id: folder, folder: folder)] }
     let problems = Problems()
-    let configuration = Configuration.load(options, opensFiles: true, problems: problems)
+    let configuration = Configuration.load(launch.options, opensFiles: true, problems: problems)
     guard report(problems) else { return nil }
     var found = queueLocations(configuration, problems: problems)
-    if let id {
+    if let id = choice.id {
       found = found.filter { $0.id == id || $0.id.hasPrefix(id + "/overflow/") }
       if found.isEmpty {
         writeError("sluice \(command): pipeline '\(id)' has no queue below \(configuration.dataFolder)")
@@ -187,10 +181,7 @@ private func append(_ record: QueueDumpRecord, to out: inout ByteBuffer) {
     appendQuoted(record.payload, to: &out)
   } else {
     out.append(",\"payload_hex\":\"")
-    for byte in record.payload {
-      let digits = String(byte, radix: 16)
-      out.append(text: digits.utf8.count == 1 ? "0" + digits : digits)
-    }
+    out.append(hexadecimal: record.payload)
     out.append("\"")
   }
   out.append("}\n")
@@ -201,11 +192,6 @@ private func appendText(_ bytes: [UInt8], to out: inout ByteBuffer) {
   bytes.withUnsafeBytes { text in
     if bytes.first == UInt8(ascii: "{") { out.append(text) } else { appendQuoted(text, to: &out) }
   }
-}
-
-private func flush(_ out: inout ByteBuffer) -> Bool {
-  defer { out.removeAll() }
-  return writeAll(out.bytes, to: 1)
 }
 
 // MARK: bench

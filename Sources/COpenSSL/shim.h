@@ -4,6 +4,7 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <openssl/pkcs12.h>
 #include <openssl/rand.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
@@ -37,4 +38,29 @@ static inline int ssl_verify_with_fingerprint(X509_STORE_CTX *chain, void *finge
 /// `fingerprint` is 32 bytes that outlive the context.
 static inline void ssl_ctx_trust_fingerprint(SSL_CTX *context, unsigned char *fingerprint) {
   SSL_CTX_set_cert_verify_callback(context, ssl_verify_with_fingerprint, fingerprint);
+}
+
+// Certificate, key and chain of a PKCS#12 file. 0: taken, 1: the file cannot be opened (errno), 2: it is no PKCS#12 file,
+// 3: the password is wrong or the encryption not known, 4: certificate or key is missing, 5: OpenSSL takes them not.
+static inline int ssl_ctx_use_keystore(SSL_CTX *context, const char *path, const char *password) {
+  BIO *file = BIO_new_file(path, "rb");
+  if (!file) return 1;
+  PKCS12 *store = d2i_PKCS12_bio(file, NULL);
+  BIO_free(file);
+  if (!store) return 2;
+  EVP_PKEY *key = NULL;
+  X509 *certificate = NULL;
+  STACK_OF(X509) *chain = NULL;
+  int result = PKCS12_parse(store, password, &key, &certificate, &chain) ? 0 : 3;
+  PKCS12_free(store);
+  if (!result && (!key || !certificate)) result = 4;
+  if (!result && (SSL_CTX_use_certificate(context, certificate) != 1 || SSL_CTX_use_PrivateKey(context, key) != 1
+                  || SSL_CTX_check_private_key(context) != 1))
+    result = 5;
+  for (int i = 0; !result && i < sk_X509_num(chain); i++)
+    if (SSL_CTX_add1_chain_cert(context, sk_X509_value(chain, i)) != 1) result = 5;
+  EVP_PKEY_free(key);
+  X509_free(certificate);
+  sk_X509_pop_free(chain, X509_free);
+  return result;
 }

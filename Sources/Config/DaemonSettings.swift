@@ -111,5 +111,11 @@ public struct DaemonSettings: PluginSettings {
       need(
         "api.ssl.enabled", "'api.ssl.enabled: true' needs 'api.ssl.keystore.path' and 'api.ssl.keystore.password'")
     }
+    if apiProtocols.contains(.v1) || apiProtocols.isEmpty {
+      problems.error(
+        position("api.ssl.supported_protocols") ?? SourcePosition(file: "sluice.yml"),
+        "'api.ssl.supported_protocols' takes TLSv1.1, TLSv1.2 and TLSv1.3", code: "config.bad-value",
+        hint: "TLS 1.0 is not spoken any more")
+    }
   }
 }

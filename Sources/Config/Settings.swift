@@ -58,6 +58,11 @@ public struct Settings: Sendable {
     return settings
   }
 
+  /// Where a setting of the daemon is given; nil where it has its default.
+  public func position(of name: String) -> SourcePosition? {
+    Self.place(among: [file, environment, assignments])(name)
+  }
+
   /// Where the strongest layer gives a setting; nil where none does.
   private static func place(among layers: [SettingLayer]) -> (String) -> SourcePosition? {
     { name in

@@ -22,6 +22,10 @@ package struct Configuration: Sendable {
   package let variables: VariableSource
   package let configFolder: String
   package let dataFolder: String
+  /// The settings file, whether or not it is there.
+  package let settingsFile: String
+  /// Pipeline files and folders of them.
+  let pipelinePlaces: [String]
 
   /// True when systemd started this process as a service.
   package static let isSystemdService = getenv("NOTIFY_SOCKET") != nil
@@ -46,10 +50,10 @@ package struct Configuration: Sendable {
     PipelineFile.checkIDs(of: files, problems: problems)
     return Configuration(
       settings: settings, files: files, variables: variables, configFolder: folder(of: path),
-      dataFolder: absolute(settings.daemon.pathData.text))
+      dataFolder: absolute(settings.daemon.pathData.text), settingsFile: path, pipelinePlaces: named)
   }
 
-  private static func pipelinePaths(_ named: [String], _ problems: Problems) -> [String] {
+  static func pipelinePaths(_ named: [String], _ problems: Problems) -> [String] {
     named.flatMap { path -> [String] in
       do {
         guard isFolder(path) else { return [path] }
@@ -112,6 +116,21 @@ package struct Configuration: Sendable {
   package static func isFolder(_ path: String) -> Bool {
     var info = stat()
     return stat(path, &info) == 0 && info.st_mode & S_IFMT == S_IFDIR
+  }
+}
+
+/// What the settings as a whole must fulfil beyond their declarations; `check` and `run` ask the same.
+///
+/// - Parameter opensFiles: False for a pure check.
+package func checkDaemon(_ configuration: Configuration, opensFiles: Bool, problems: Problems) {
+  let settings = configuration.settings
+  guard opensFiles, settings.daemon.apiEnabled, settings.daemon.apiTLS, !problems.hasErrors else { return }
+  do {
+    _ = try apiTLS(settings.daemon)
+  } catch {
+    problems.error(
+      settings.position(of: "api.ssl.keystore.path") ?? SourcePosition(file: configuration.settingsFile), "\(error)",
+      code: "config.bad-keystore")
   }
 }
 

@@ -17,28 +17,6 @@ internal import PluginKit
 internal import Queue
 internal import Records
 
-/// One pipeline at work, with what was opened for it.
-final class RunningPipeline: Sendable {
-  let compiled: CompiledPipeline
-  let runtime: PipelineRuntime
-  let deadLetters: DeadLetterStore
-  let overflows: Overflows?
-  /// Names this run of the pipeline.
-  let identity = makeUUID()
-  /// Digest of the pipeline's file, so that a changed configuration shows.
-  let hash: String
-
-  init(
-    compiled: CompiledPipeline, runtime: PipelineRuntime, deadLetters: DeadLetterStore, overflows: Overflows?
-  ) {
-    hash = fileDigest(compiled.file.path)
-    self.compiled = compiled
-    self.runtime = runtime
-    self.deadLetters = deadLetters
-    self.overflows = overflows
-  }
-}
-
 /// Runs the daemon until a signal ends it, and returns the exit status.
 package func runDaemon(_ options: LaunchOptions) -> Int32 {
   let signals = SignalWaiter()
@@ -51,12 +29,7 @@ package func runDaemon(_ options: LaunchOptions) -> Int32 {
   // Compiled once without opening anything, so that a broken configuration touches nothing.
   let checked = configuration.compile(resolves: true, problems: problems)
   checkPorts(of: checked, problems: problems)
-  if daemonSettings.apiEnabled, daemonSettings.apiTLS {
-    problems.error(
-      SourcePosition(file: options.configFile ?? "settings"),
-      "'api.ssl.enabled' is set, and the monitoring API does not speak TLS yet: it would be open in plain text",
-      code: "config.unsupported", hint: "leave it on loopback, behind a proxy that speaks TLS")
-  }
+  checkDaemon(configuration, opensFiles: true, problems: problems)
   for problem in problems.sorted { writeError(problem.description) }
   if problems.hasErrors {
     let count = problems.sorted.filter { $0.severity == .error }.count
@@ -87,25 +60,40 @@ package struct StartFailure: Error, CustomStringConvertible {
 
 final class Daemon {
   let configuration: Configuration
-  private(set) var pipelines: [RunningPipeline] = []
+  let state = DaemonState()
+  /// Digests of the pipeline files at the last look, and of the settings file at the start.
+  var seenFiles: [String: String] = [:]
+  let settingsDigest: String
   private let lock: FolderLock
   private var api: MonitoringServer?
   private var replays: ReplayService?
-  private let startedAt = Instant.now
 
   /// Opens the data folder and the queues of all pipelines.
   init(_ configuration: Configuration, checked: [CompiledPipeline]) throws {
     self.configuration = configuration
     lock = try FolderLock(configuration.dataFolder)
-    let workers = max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
-    for pipeline in checked { pipelines.append(try open(pipeline, workers: workers)) }
+    settingsDigest = fileDigest(configuration.settingsFile)
+    for pipeline in checked { state.add(try open(pipeline, hash: fileDigest(pipeline.file.path))) }
+    seenFiles = digests(of: checked.map(\.file.path))
   }
 
-  private func open(_ checked: CompiledPipeline, workers: Int) throws -> RunningPipeline {
+  /// Opens everything that a pipeline needs; nothing runs yet.
+  ///
+  /// - Parameter queue: A queue in memory that goes on from the pipeline's earlier run.
+  func open(
+    _ checked: CompiledPipeline, hash: String, queue earlier: (any EventQueue)? = nil
+  ) throws -> RunningPipeline {
     let settings = checked.settings
     let quota = settings.queueMaxSize.bytes > 0 ? QueueQuota(limitBytes: settings.queueMaxSize.bytes) : nil
-    let queue = try openQueue(checked.id, settings, quota)
+    if let earlier, settings.queueType == .persisted, !earlier.isDrained {
+      throw StartFailure(description: "the queue in memory still holds events, and the new one would be on disk")
+    }
+    let kept = settings.queueType == .persisted ? nil : earlier
+    let queue = try kept ?? openQueue(checked.id, settings, quota)
+    var isOpen = false
+    defer { if !isOpen, kept == nil { queue.close() } }
     let letters = try openLetters(checked.id, settings)
+    defer { if !isOpen { letters.close() } }
     let problems = Problems()
     let environment = CompileEnvironment(
       registry: .all, services: configuration.services(for: checked.file, resolves: true),
@@ -115,7 +103,7 @@ final class Daemon {
         checked.file, settings: settings, environment: environment, problems: problems)
     else { throw StartFailure(description: problems.sorted.map(\.description).joined(separator: "\n")) }
     var runtimeSettings = RuntimeSettings()
-    runtimeSettings.workers = settings.workers ?? Int(workers)
+    runtimeSettings.workers = settings.workers ?? max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
     runtimeSettings.batchSize = settings.batchSize
     runtimeSettings.batchDelay = settings.batchDelay
     if compiled.outputs.isEmpty {
@@ -132,7 +120,9 @@ final class Daemon {
     let runtime = PipelineRuntime(
       id: compiled.id, steps: compiled.steps, outputs: compiled.outputs, queue: queue, deadLetters: letters,
       settings: runtimeSettings, filters: compiled.filters, overflows: overflows?.queues ?? [])
-    return RunningPipeline(compiled: compiled, runtime: runtime, deadLetters: letters, overflows: overflows)
+    isOpen = true
+    return RunningPipeline(
+      compiled: compiled, hash: hash, runtime: runtime, deadLetters: letters, overflows: overflows)
   }
 
   private func openLetters(_ id: String, _ settings: PipelineSettings) throws -> DeadLetterStore {
@@ -175,38 +165,58 @@ final class Daemon {
   /// Opens the API, starts outputs and workers, and binds the inputs.
   func start() throws {
     if configuration.settings.daemon.apiEnabled {
-      let server = MonitoringServer(self)
+      let server = try MonitoringServer(self)
       try server.start()
       api = server
     }
     NetworkInputs.budget.limitBytes = configuration.settings.daemon.memoryInFlight.bytes
-    for pipeline in pipelines { try pipeline.runtime.start() }
-    for pipeline in pipelines {
-      for input in pipeline.compiled.inputs {
-        do {
-          try input.input.start()
-        } catch {
-          stop()
-          throw StartFailure(description: "input '\(input.id)' at \(input.position): \(error)")
-        }
-        Log.info(
-          "input.listening", "An input listens.",
-          [
-            "pipeline": .text(pipeline.compiled.id), "input": .text(input.id),
-            "port": .number(input.input.statistics.boundPort),
-          ])
+    for pipeline in state.pipelines { try pipeline.runtime.start() }
+    for pipeline in state.pipelines {
+      do {
+        try startInputs(of: pipeline)
+      } catch {
+        stop()
+        throw error
       }
     }
-    let replays = ReplayService(pipelines)
-    replays.start()
-    self.replays = replays
+    startReplays()
     Log.info(
       "daemon.ready", "Sluice is ready.",
       [
-        "version": .text(Version.text), "pipelines": .text(pipelines.map(\.compiled.id).joined(separator: ",")),
-        "start_ms": .number(Int((Instant.now - startedAt).ns / 1_000_000)),
+        "version": .text(Version.text), "pipelines": .text(state.pipelines.map(\.compiled.id).joined(separator: ",")),
+        "start_ms": .number(Int((Instant.now - state.startedAt).ns / 1_000_000)),
       ])
-    ServiceManager.notify("READY=1\nSTATUS=Running \(pipelines.count) pipelines.")
+    ServiceManager.notify("READY=1\nSTATUS=Running \(state.pipelines.count) pipelines.")
+  }
+
+  /// Binds a pipeline's inputs.
+  func startInputs(of pipeline: RunningPipeline) throws {
+    for input in pipeline.compiled.inputs {
+      do {
+        try input.input.start()
+      } catch {
+        throw StartFailure(description: "input '\(input.id)' at \(input.position): \(error)")
+      }
+      Log.info(
+        "input.listening", "An input listens.",
+        [
+          "pipeline": .text(pipeline.compiled.id), "input": .text(input.id),
+          "port": .number(input.input.statistics.boundPort),
+        ])
+    }
+  }
+
+  func startReplays() {
+    let replays = ReplayService(state.pipelines.filter { !$0.isDown })
+    replays.start()
+    self.replays = replays
+  }
+
+  /// Ends what replays are at; their requests stay and are done again.
+  func stopReplays() {
+    replays?.stop()
+    replays?.join(Instant.now + .seconds(5))
+    replays = nil
   }
 
   /// Waits for a signal, keeping systemd's watchdog content, and stops.
@@ -214,21 +224,25 @@ final class Daemon {
   /// - Returns: The exit status.
   func serve(_ signals: SignalWaiter) -> Int32 {
     let interval = ServiceManager.watchdogInterval
+    let settings = configuration.settings.daemon
+    let looks = settings.reloadAutomatic ? settings.reloadInterval : .seconds(60)
     while true {
-      switch signals.wait(atMost: interval ?? .seconds(60)) {
+      switch signals.wait(atMost: min(interval ?? .seconds(60), looks)) {
       case SIGTERM, SIGINT:
         ServiceManager.notify("STOPPING=1\nSTATUS=Finishing what is in flight.")
         signals.exitOnNext()
         return stop()
-      case SIGHUP:
-        Log.info("daemon.no-reload", "HUP was received; a running configuration is not reloaded yet, restart instead.")
-      default: if interval != nil { ServiceManager.notify("WATCHDOG=1") }
+      case SIGHUP: reload()
+      default:
+        if settings.reloadAutomatic, hasChangedFiles { reload() }
+        if interval != nil { ServiceManager.notify("WATCHDOG=1") }
       }
     }
   }
 
   @discardableResult
   private func stop() -> Int32 {
+    let pipelines = state.pipelines.filter { !$0.isDown }
     let timeout = configuration.settings.daemon.shutdownTimeout
     let start = Instant.now
     let deadline = start + timeout

@@ -78,6 +78,13 @@ public enum Log {
     if isEnabled(.debug) { write(.debug, code, message(), fields) }
   }
 
+  /// What came of an operator's order: never held back, however often it is given.
+  public static func outcome(
+    _ level: Level, _ code: String, _ message: String, _ fields: KeyValuePairs<String, Value> = [:]
+  ) {
+    write(level, code, message, fields, mayStorm: false)
+  }
+
   /// Text from outside, made safe for a line: cut to `limit` bytes, control characters as `\u00XX`.
   public static func foreign(_ text: String, limit: Int = foreignLimitBytes) -> Value {
     if text.utf8.count <= limit { return .text(text) }
@@ -86,12 +93,15 @@ public enum Log {
     return .text(String(text[..<cut]) + "…")
   }
 
-  private static func write(_ level: Level, _ code: String, _ message: String, _ fields: KeyValuePairs<String, Value>) {
+  private static func write(
+    _ level: Level, _ code: String, _ message: String, _ fields: KeyValuePairs<String, Value>,
+    mayStorm: Bool = true
+  ) {
     guard isEnabled(level) else { return }
     let now = Instant.now
     // info confirms what the operator did; only warnings and errors can storm.
     let (allowed, held, format, sink) = state.withLock { state -> (Bool, Int, Format, (@Sendable (String) -> Void)?) in
-      guard level >= .warn else { return (true, 0, state.format, state.sink) }
+      guard mayStorm, level >= .warn else { return (true, 0, state.format, state.sink) }
       if var recent = state.recent[code], now - recent.since < .seconds(60) {
         recent.held += 1
         state.recent[code] = recent

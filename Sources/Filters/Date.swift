@@ -61,6 +61,7 @@ struct DateFilter: FilterPlugin {
   /// The zone where it differs from event to event.
   private let timezone: Template?
   private let failureTags: [[UInt8]]
+  let outcomes: FilterOutcomes? = FilterOutcomes()
 
   init(_ settings: Settings, _ context: FilterContext) throws {
     let name = settings.match.first ?? ""
@@ -108,9 +109,18 @@ struct DateFilter: FilterPlugin {
     init(_ plugin: DateFilter) { self.plugin = plugin }
 
     func process(_ batch: FilterBatch) {
+      var (matches, failures) = (0, 0)
+      defer {
+        plugin.outcomes?.matches.add(matches)
+        plugin.outcomes?.failures.add(failures)
+      }
       batch.forEach { event in
         guard let value = event.value(plugin.source), !value.isNull else { return false }
-        if let time = read(value, event), (try? event.set(plugin.target, .timestamp(time))) != nil { return true }
+        if let time = read(value, event), (try? event.set(plugin.target, .timestamp(time))) != nil {
+          matches += 1
+          return true
+        }
+        failures += 1
         for tag in plugin.failureTags { tag.withUnsafeBytes { event.addTag($0, unlessPresent: true) } }
         return false
       }

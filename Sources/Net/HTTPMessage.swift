@@ -119,7 +119,9 @@ public final class HTTPRequest: @unchecked Sendable {  // unchecked: handed on t
   public var reservedBytes = 0
 
   private let connection: HTTPServerConnection
-  private let isAnswered = Atomic<Bool>(false)
+  private let answered = Atomic<Bool>(false)
+  /// Its answer was given. Any thread.
+  public var isAnswered: Bool { answered.load(ordering: .acquiring) }
 
   init(head: HTTPHead, connection: HTTPServerConnection, peer: PeerAddress, tlsIdentity: TLSIdentity?) {
     self.head = head
@@ -137,16 +139,21 @@ public final class HTTPRequest: @unchecked Sendable {  // unchecked: handed on t
 
   /// Sends the answer. Any thread; a second answer is ignored.
   public func answer(_ response: HTTPResponse) {
-    guard !isAnswered.exchange(true, ordering: .acquiringAndReleasing) else { return }
+    guard !answered.exchange(true, ordering: .acquiringAndReleasing) else { return }
     let connection = self.connection
     connection.queue.async { connection.send(response, for: self) }
+  }
+
+  /// Runs `body` on the connection's queue after a while, for an answer that is not there yet. Any thread.
+  public func later(after wait: Duration, _ body: @escaping @Sendable () -> Void) {
+    connection.queue.async(after: wait, body)
   }
 
   /// Begins an answer whose length is not known yet. Any thread.
   ///
   /// - Returns: nil when the request was answered already.
   public func beginStream(_ response: HTTPResponse) -> HTTPResponseStream? {
-    guard !isAnswered.exchange(true, ordering: .acquiringAndReleasing) else { return nil }
+    guard !answered.exchange(true, ordering: .acquiringAndReleasing) else { return nil }
     let connection = self.connection
     let stream = HTTPResponseStream(connection)
     connection.queue.async { connection.begin(stream, response, for: self) }

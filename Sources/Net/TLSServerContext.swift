@@ -28,6 +28,8 @@ public struct TLSConfiguration: Sendable {
   /// Path of a PEM file with the private key (PKCS#8, PKCS#1 or EC).
   public var key: String
   public var keyPassphrase: String?
+  /// Path of a PKCS#12 file with certificate, key and chain; used instead of `certificate` and `key`.
+  public var keystore: String?
   /// Paths of PEM files with the authorities that client certificates are checked against.
   public var authorities: [String] = []
   public var clientAuthentication = TLSClientAuthentication.none
@@ -42,12 +44,19 @@ public struct TLSConfiguration: Sendable {
     self.certificate = certificate
     self.key = key
   }
+
+  public init(keystore: String, password: String) {
+    self.init(certificate: keystore, key: keystore)
+    self.keystore = keystore
+    keyPassphrase = password
+  }
 }
 
 /// What is wrong with TLS settings, or with one peer's TLS.
 public enum TLSError: Error, Equatable, CustomStringConvertible {
   case certificate(path: String, reason: String)
   case key(path: String, reason: String)
+  case keystore(path: String, reason: String)
   case authority(path: String, reason: String)
   case unknownCipherSuite(String)
   case noCipherSuite
@@ -58,6 +67,7 @@ public enum TLSError: Error, Equatable, CustomStringConvertible {
     switch self {
     case .certificate(let path, let reason): "cannot use the certificate '\(path)': \(reason)"
     case .key(let path, let reason): "cannot use the private key '\(path)': \(reason)"
+    case .keystore(let path, let reason): "cannot use the PKCS#12 file '\(path)': \(reason)"
     case .authority(let path, let reason): "cannot use the certificate authorities in '\(path)': \(reason)"
     case .unknownCipherSuite(let name): "unknown cipher suite '\(name)'"
     case .noCipherSuite: "no usable cipher suite is left"
@@ -105,7 +115,24 @@ public final class TLSServerContext: @unchecked Sendable {  // unchecked: `conte
     try useAuthorities(configuration, context)
   }
 
+  private static func useKeystore(_ path: String, password: String, _ context: OpaquePointer) throws(TLSError) {
+    let reason: String
+    switch ssl_ctx_use_keystore(context, path, password) {
+    case 0: return
+    case 1: reason = "it cannot be opened: " + String(cString: strerror(errno))
+    case 2: reason = "it is no PKCS#12 file (keytool makes one of a Java key store)"
+    case 3: reason = "the password is wrong, or it is encrypted in a way that is not known"
+    case 4: reason = "it lacks certificate or key"
+    default: reason = lastTLSReason()
+    }
+    ERR_clear_error()
+    throw .keystore(path: path, reason: reason)
+  }
+
   private static func useKeys(_ configuration: TLSConfiguration, _ context: OpaquePointer) throws(TLSError) {
+    if let keystore = configuration.keystore {
+      return try useKeystore(keystore, password: configuration.keyPassphrase ?? "", context)
+    }
     guard SSL_CTX_use_certificate_chain_file(context, configuration.certificate) == 1 else {
       throw .certificate(path: configuration.certificate, reason: lastTLSReason())
     }

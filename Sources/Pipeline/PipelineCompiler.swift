@@ -26,6 +26,8 @@ package struct CompiledInput: Sendable {
   package let kind: String
   package let position: SourcePosition
   package let input: any Input
+  /// What it hands to the queue, counted.
+  package let push: MeasuredSink
 }
 
 /// What pipelines are compiled with.
@@ -136,13 +138,14 @@ extension CompiledPipeline {
         return nil
       }
     }
+    let push = MeasuredSink(environment.sink)
     let context = InputContext(
       pipelineID: file.id, stepID: step.id, position: step.position, ecs: builder.mode(step.options),
-      services: environment.services, sink: environment.sink, deadLetters: environment.deadLetters,
+      services: environment.services, sink: push, deadLetters: environment.deadLetters,
       expressions: environment.registry.expressions)
     let options = builder.without("ecs_compatibility", in: step.options, unless: kind.options)
     return kind.build(options, step.position, context, problems).map {
-      CompiledInput(id: step.id, kind: step.plugin, position: step.position, input: $0)
+      CompiledInput(id: step.id, kind: step.plugin, position: step.position, input: $0, push: push)
     }
   }
 }

@@ -60,6 +60,11 @@ package final class PipelineRuntime: Sendable {
   /// Events that every output has finished with: delivered, dead-lettered, or passed by its condition.
   package let eventsOut = Counter()
   package let workerBusyNs = Counter()
+  /// Batches that workers took, the bytes of their payloads, and the last one's figures.
+  package let batches = Counter()
+  package let batchBytes = Counter()
+  package let lastBatchEvents = Gauge()
+  package let lastBatchBytes = Gauge()
 
   private struct Threads {
     var running = 0
@@ -219,6 +224,10 @@ final class Worker: ConditionFailureHandler {
       }
     }
     runtime.eventsIn.add(selection.count)
+    runtime.batches.add()
+    runtime.batchBytes.add(records.byteCount)
+    runtime.lastBatchEvents.set(records.count)
+    runtime.lastBatchBytes.set(records.byteCount)
     runner.run(batch, &selection)
     if !continued.isEmpty { runContinued() }
     runtime.eventsFiltered.add(selection.count)

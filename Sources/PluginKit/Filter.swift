@@ -32,9 +32,19 @@ public protocol FilterPlugin: Sendable {
   /// the first to the last of them one by one, so that a step never sees an event before the others have seen those in
   /// front of it.
   var orderGroup: String? { get }
+  /// What the filter counts of its own; nil for most.
+  var outcomes: FilterOutcomes? { get }
+}
+
+/// How often a filter found what it looks for. Workers add to it once per batch.
+public final class FilterOutcomes: Sendable {
+  public let matches = Counter()
+  public let failures = Counter()
+  public init() {}
 }
 
 extension FilterPlugin {
+  public var outcomes: FilterOutcomes? { nil }
   public var timed: (any TimedState)? { nil }
   public var orderGroup: String? { nil }
 }
@@ -152,11 +162,17 @@ public struct BuildFailure: Error, Sendable {
   public let text: String
   public let code: String
   public let hint: String?
+  /// The place within the option; nil for the option's value as a whole.
+  public let position: SourcePosition?
 
-  public init(_ option: String?, _ text: String, code: String = "config.bad-value", hint: String? = nil) {
+  public init(
+    _ option: String?, _ text: String, code: String = "config.bad-value", hint: String? = nil,
+    at position: SourcePosition? = nil
+  ) {
     self.option = option
     self.text = text
     self.code = code
     self.hint = hint
+    self.position = position
   }
 }

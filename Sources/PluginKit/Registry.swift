@@ -72,6 +72,8 @@ public struct BuiltFilter: Sendable {
   public let timed: (any TimedState)?
   /// What its state has in common with other steps.
   public let orderGroup: String?
+  /// What it counts of its own; nil for most filters.
+  public let outcomes: FilterOutcomes?
 }
 
 /// A kind of filter.
@@ -97,7 +99,7 @@ public struct FilterKind: Sendable {
         let plugin = try Plugin(settings, context)
         return BuiltFilter(
           success: common.actions, makeFilter: { plugin.makeFilter() }, timed: plugin.timed,
-          orderGroup: plugin.orderGroup)
+          orderGroup: plugin.orderGroup, outcomes: plugin.outcomes)
       } catch {
         report(error, "filter '\(Plugin.manual.name)'", reader, position, problems)
         return nil
@@ -166,7 +168,8 @@ private func report(
 ) {
   switch error {
   case let failure as BuildFailure:
-    let place = failure.option.map { reader.position(of: $0) } ?? position
+    if let option = failure.option, reader.holdsUnresolved(option) { return }
+    let place = failure.position ?? failure.option.map { reader.position(of: $0) } ?? position
     let subject = failure.option.map { "'\($0)' of \(phrase): " } ?? "\(phrase): "
     problems.error(place, subject + failure.text, code: failure.code, hint: failure.hint)
   case let problem as Problem: problems.add(problem)

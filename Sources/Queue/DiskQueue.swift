@@ -176,6 +176,17 @@ public final class DiskQueue: EventQueue, BatchOwner {
     return parts
   }
 
+  public func withdraw(_ batch: RecordBatch) -> Bool {
+    intake.update { intake in
+      // A giant batch whose first part is gone is being written.
+      guard intake.parts.contains(where: { $0.batch === batch && $0.records.lowerBound == 0 }) else { return false }
+      for part in intake.parts where part.batch === batch { intake.bytes -= part.byteCount }
+      intake.parts.removeAll { $0.batch === batch }
+      intake.isPoked = true
+      return true
+    }
+  }
+
   // MARK: Releasing
 
   func finish(_ contents: QueueBatch.Contents) {

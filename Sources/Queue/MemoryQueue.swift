@@ -69,6 +69,30 @@ public final class MemoryQueue: EventQueue, BatchOwner {
     if let result { completion(result) }
   }
 
+  public func withdraw(_ batch: RecordBatch) -> Bool {
+    let entered = gate.update { state -> [Waiting]? in
+      guard let at = state.waiting.firstIndex(where: { $0.batch === batch }) else { return nil }
+      state.waiting.remove(at: at)
+      state.waitingBytes -= batch.byteCount
+      return enterWaiting(&state)
+    }
+    entered?.forEach { $0.completion(.success(())) }
+    return entered != nil
+  }
+
+  /// Lets those in that have room now.
+  private func enterWaiting(_ state: inout State) -> [Waiting] {
+    var entered: [Waiting] = []
+    while let first = state.waiting.first, hasRoom(for: first.batch, state) {
+      state.waiting.removeFirst()
+      state.waitingBytes -= first.batch.byteCount
+      enter(first.batch, &state)
+      entered.append(first)
+    }
+    roomFlag.store(state.waiting.isEmpty && !state.isClosed, ordering: .relaxed)
+    return entered
+  }
+
   private func hasRoom(for batch: RecordBatch, _ state: State) -> Bool {
     if state.unreleased == 0 { return true }
     return (maxEvents == 0 || state.unreleased + batch.count <= maxEvents)
@@ -163,15 +187,7 @@ public final class MemoryQueue: EventQueue, BatchOwner {
       if state.head < state.batches.count, let first = state.batches[state.head] {
         state.oldestArrivalNs = first.arrivalNs
       }
-      var entered: [Waiting] = []
-      while let first = state.waiting.first, hasRoom(for: first.batch, state) {
-        state.waiting.removeFirst()
-        state.waitingBytes -= first.batch.byteCount
-        enter(first.batch, &state)
-        entered.append(first)
-      }
-      roomFlag.store(state.waiting.isEmpty && !state.isClosed, ordering: .relaxed)
-      return entered
+      return enterWaiting(&state)
     }
     for waiting in entered { waiting.completion(.success(())) }
   }

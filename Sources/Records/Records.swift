@@ -78,6 +78,16 @@ public protocol RecordSink: AnyObject, Sendable {
   /// Returns at once and never blocks: a full queue answers later. `completion` is called exactly once, on any thread.
   func append(_ batch: RecordBatch, completion: @escaping @Sendable (Result<Void, AppendFailure>) -> Void)
 
+  /// Takes a batch back that nothing was done with yet.
+  ///
+  /// - Returns: True when nothing of the batch was kept nor ever will be; its completion is then not called. False when it
+  ///   is too late: its completion comes, or came.
+  func withdraw(_ batch: RecordBatch) -> Bool
+
   /// False while the queue is full or held back; inputs then stop reading. A hint, not a promise.
   var hasRoom: Bool { get }
+}
+
+extension RecordSink {
+  public func withdraw(_ batch: RecordBatch) -> Bool { false }
 }

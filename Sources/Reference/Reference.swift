@@ -174,6 +174,7 @@ package struct Reference: Sendable {
 
   /// The help page of a plugin, or of each plugin that has this name. The name may follow its kind: `filter json`.
   package func help(_ name: String) -> String? {
+    if name == "settings" { return settingsHelp }
     let all = PluginDescription.Kind.allCases.flatMap { registry.descriptions($0) }
     let found = all.filter { $0.manual.name == name || $0.title == name }
     return found.isEmpty ? nil : found.map(help).joined(separator: "\n")
@@ -181,12 +182,22 @@ package struct Reference: Sendable {
 
   /// Every name that `help` knows.
   package var helpNames: [String] {
-    var names: [String] = []
+    var names = ["settings"]
     for plugin in PluginDescription.Kind.allCases.flatMap({ registry.descriptions($0) })
     where !names.contains(plugin.manual.name) {
       names.append(plugin.manual.name)
     }
     return names
+  }
+
+  private var settingsHelp: String {
+    let names = Set(PipelineSettings.descriptions.map(\.name))
+    return "settings\n\n"
+      + wrapped(
+        "They stand in config/sluice.yml, or the file that -c names, nested or with dots. --set NAME=VALUE beats a "
+          + "pipeline's own map, which beats the environment (SLUICE_QUEUE_MAX_BYTES), which beats the file.")
+      + "\n\nOf the daemon:\n" + DaemonSettings.descriptions.filter { !names.contains($0.name) }.helpText()
+      + "\nOf each pipeline:\n" + PipelineSettings.descriptions.helpText()
   }
 
   private func help(_ plugin: PluginDescription) -> String {

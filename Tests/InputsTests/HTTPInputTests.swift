@@ -287,6 +287,88 @@ private func gzip(_ text: String) -> [UInt8] {
     server.stop(within: .zero) {}
   }
 
+  private static let small =
+    "POST /x HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+
+  @Test func `a request that waits too long for a full queue is answered, and nothing of it is kept`() throws {
+    let sink = TestSink(.full)
+    let budget = InFlightBudget()
+    let server = try serve(sink, budget: budget) {
+      $0.blockedAfter = .milliseconds(100)
+      $0.retryAfter = .seconds(7)
+    }
+    let clients = try (0..<3).map { _ in try TestClient(port: server.port) }
+    for client in clients { try client.send(HTTPInputTests.small) }
+    for client in clients {
+      let answer = String(decoding: client.receive() ?? [], as: UTF8.self)
+      #expect(answer.hasPrefix("HTTP/1.1 429 ") && answer.contains("Retry-After: 7\r\n"), "\(answer)")
+      #expect(answer.contains("\"code\":\"http.busy\"") && answer.contains("none of it was kept"), "\(answer)")
+    }
+    #expect(waitUntil { budget.used == 0 && sink.heldCount == 0 })
+    // A connection goes on, and one request at a time asks whether the queue is still full.
+    try clients[0].send(HTTPInputTests.small)
+    #expect(sink.waitForHeld(1))
+    #expect(try post(server, "{}").status == 429)
+    sink.release()
+    #expect(String(decoding: clients[0].receive() ?? [], as: UTF8.self).hasPrefix("HTTP/1.1 200 "))
+    sink.setMode(.keep)
+    #expect(try post(server, "{}").status == 200)
+    #expect(sink.batches.count == 2)
+    server.stop(within: .zero) {}
+  }
+
+  @Test func `events that the queue is writing are not denied`() throws {
+    let sink = TestSink(.hold)
+    let server = try serve(sink) { $0.blockedAfter = .milliseconds(50) }
+    let client = try TestClient(port: server.port)
+    try client.send(HTTPInputTests.small)
+    let answer = String(decoding: client.receive() ?? [], as: UTF8.self)
+    #expect(answer.hasPrefix("HTTP/1.1 503 ") && answer.contains("http.unknown"), "\(answer)")
+    #expect(answer.contains("Retry-After"))
+    sink.release()
+    sink.setMode(.keep)
+    #expect(waitUntil { (try? post(server, "{}").status) == 200 })
+    server.stop(within: .zero) {}
+  }
+
+  @Test func `a stop answers those whose events the queue has not taken`() throws {
+    let sink = TestSink(.full)
+    let server = try serve(sink)
+    let client = try TestClient(port: server.port)
+    try client.send(HTTPInputTests.small)
+    #expect(sink.waitForHeld(1))
+    let done = Gate(false)
+    server.stop(within: .milliseconds(10)) { done.update { $0 = true } }
+    let answer = String(decoding: client.receiveAll(), as: UTF8.self)
+    #expect(answer.hasPrefix("HTTP/1.1 503 ") && answer.contains("http.stopping"), "\(answer)")
+    #expect(done.wait(until: .now + .seconds(10)) { $0 ? true : nil } == true)
+    #expect(sink.batches.isEmpty)
+  }
+
+  @Test func `a client that goes away while it waits holds nothing for longer than the limit`() throws {
+    let sink = TestSink(.full)
+    let budget = InFlightBudget()
+    let server = try serve(sink, budget: budget) { $0.blockedAfter = .milliseconds(100) }
+    do {
+      let client = try TestClient(port: server.port)
+      try client.send(HTTPInputTests.small)
+      #expect(sink.waitForHeld(1))
+      client.finishSending()
+    }
+    #expect(waitUntil { server.connectionCount == 0 && sink.heldCount == 0 && budget.used == 0 })
+    server.stop(within: .zero) {}
+  }
+
+  @Test func `a body that unpacks to too much is refused in plain words`() throws {
+    let server = try serve(TestSink()) { $0.limits.bodyBytes = 100 }
+    let reply = try ask(
+      server, "POST", "/", gzip(String(repeating: " ", count: 1000)),
+      ["Content-Type: application/json", "Content-Encoding: gzip"])
+    #expect(reply.status == 413)
+    #expect(reply.body.contains("\"the body unpacks to more than 100 bytes\""), "\(reply.body)")
+    server.stop(within: .zero) {}
+  }
+
   @Test func `a spent memory budget refuses large bodies and takes small ones`() throws {
     let sink = TestSink()
     let budget = InFlightBudget(limitBytes: 1000)

@@ -11,12 +11,18 @@ let testQueues = IOQueues(count: 2)
 
 /// Keeps payloads in memory; answers at once, or when told to.
 final class TestSink: RecordSink {
-  enum Mode { case keep, hold, fail(AppendFailure) }
+  enum Mode {
+    case keep, hold, fail(AppendFailure)
+    /// As `hold`, and what is held may be withdrawn.
+    case full
+  }
   struct Batch: Sendable { var payloads: [[UInt8]]; var context: String; var descriptor: String }
   private struct State {
     var mode = Mode.keep
     var batches: [Batch] = []
     var held: [(Batch, @Sendable (Result<Void, AppendFailure>) -> Void)] = []
+    /// Beside `held`: the batch, where it may be withdrawn.
+    var own: [RecordBatch?] = []
     var room = true
   }
   private let state = Gate(State())
@@ -35,11 +41,25 @@ final class TestSink: RecordSink {
         return .success(())
       case .hold:
         state.held.append((copy, completion))
+        state.own.append(nil)
+        return nil
+      case .full:
+        state.held.append((copy, completion))
+        state.own.append(batch)
         return nil
       case .fail(let failure): return .failure(failure)
       }
     }
     if let result { completion(result) }
+  }
+
+  func withdraw(_ batch: RecordBatch) -> Bool {
+    state.update { state in
+      guard let i = state.own.firstIndex(where: { $0 === batch }) else { return false }
+      state.held.remove(at: i)
+      state.own.remove(at: i)
+      return true
+    }
   }
 
   var hasRoom: Bool { state.withLock { $0.room } }
@@ -67,6 +87,7 @@ final class TestSink: RecordSink {
     let completion = state.update { state -> (@Sendable (Result<Void, AppendFailure>) -> Void)? in
       guard state.held.indices.contains(i) else { return nil }
       let (batch, completion) = state.held.remove(at: i)
+      state.own.remove(at: i)
       if case .success = result { state.batches.append(batch) }
       return completion
     }

@@ -54,6 +54,41 @@ import Testing
     queue.close()
   }
 
+  @Test func `what waits for room can be taken back, and is then never written`() throws {
+    let folder = Folder()
+    let queue = try openQueue(folder, smallSettings { $0.maxEvents = 2 })
+    #expect(append(queue, [batch(["a", "b"])]) == 1)
+    let (taken, other, giant) = (batch(["c"]), batch(["d"]), batch(["e", String(repeating: "x", count: 1000)]))
+    let answers = Counter()
+    for one in [taken, giant] { queue.append(one) { _ in answers.add() } }
+    let results = Lock<[Bool]>([])
+    queue.append(other) { result in results.withLock { $0.append((try? result.get()) != nil) } }
+    #expect(queue.writeStep() == .blocked)
+    #expect(queue.withdraw(taken) && queue.withdraw(giant))
+    #expect(!queue.withdraw(taken))
+    #expect(queue.statistics.waitingBytes == 1 && queue.statistics.waitingBatches == 1)
+    #expect(queue.drain() == ["a", "b"])
+    while queue.writeStep() == .wrote {}
+    #expect(results.withLock { $0 } == [true])
+    #expect(!queue.withdraw(other))
+    #expect(queue.drain() == ["d"] && answers.value == 0)
+    queue.close()
+  }
+
+  @Test func `a queue in memory gives back what waits`() throws {
+    let queue = MemoryQueue(maxEvents: 1)
+    let answers = Counter()
+    queue.append(batch(["a"])) { _ in answers.add() }
+    let (large, next) = (batch(["b", "c"]), batch(["d"]))
+    queue.append(large) { _ in answers.add() }
+    queue.append(next) { _ in answers.add() }
+    #expect(answers.value == 1)
+    #expect(queue.withdraw(large) && !queue.withdraw(large))
+    #expect(queue.drain() == ["a", "d"] && answers.value == 2)
+    #expect(!queue.withdraw(next))
+    queue.close()
+  }
+
   @Test func `segments come and go, and are used again`() throws {
     let folder = Folder()
     let queue = try openQueue(folder)

@@ -46,6 +46,19 @@ struct JSONText: ~Copyable {
     self.name(name)
     enclosed(123, 125, body)
   }
+  /// A list of texts.
+  mutating func list(_ name: String, texts: [String]) {
+    self.name(name)
+    enclosed(91, 93) { list in
+      for text in texts {
+        list.separate()
+        list.out.append(quoted: text)
+      }
+    }
+  }
+  mutating func null(_ name: String, or value: String?) {
+    if let value { member(name, value) } else { null(name) }
+  }
   /// A list of objects.
   mutating func list<Elements: Sequence>(
     _ name: String, _ elements: Elements, _ body: (inout JSONText, Elements.Element) -> Void
@@ -77,4 +90,49 @@ struct JSONText: ~Copyable {
     out.append(close)
     needsComma = true
   }
+}
+
+/// The same JSON over several lines, members indented by two.
+func indented(_ json: [UInt8]) -> [UInt8] {
+  var out: [UInt8] = []
+  out.reserveCapacity(json.count * 2)
+  var depth = 0
+  var isText = false
+  var isEscaped = false
+  func line(_ out: inout [UInt8]) {
+    out.append(10)
+    out += repeatElement(32, count: depth * 2)
+  }
+  for (i, byte) in json.enumerated() {
+    if isText {
+      out.append(byte)
+      if isEscaped { isEscaped = false } else if byte == 92 { isEscaped = true } else if byte == 34 { isText = false }
+      continue
+    }
+    switch byte {
+    case 34:
+      isText = true
+      out.append(byte)
+    case 123, 91:
+      out.append(byte)
+      if i + 1 < json.count, json[i + 1] == byte + 2 { continue }
+      depth += 1
+      line(&out)
+    case 125, 93:
+      if i > 0, json[i - 1] == byte - 2 {
+        out.append(byte)
+        continue
+      }
+      depth -= 1
+      line(&out)
+      out.append(byte)
+    case 44:
+      out.append(byte)
+      line(&out)
+    case 58: out += [58, 32]
+    default: out.append(byte)
+    }
+  }
+  out.append(10)
+  return out
 }

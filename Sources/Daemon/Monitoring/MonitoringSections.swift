@@ -3,6 +3,7 @@
 
 internal import Config
 internal import Diagnostics
+internal import Events
 internal import Glibc
 internal import Pipeline
 internal import PluginKit
@@ -12,15 +13,29 @@ func milliseconds(_ duration: Duration) -> Int { Int(duration.ns / 1_000_000) }
 
 // MARK: The node
 
+/// What an answer shows beside what it always does, and settings that it tells.
+struct Shown {
+  var graph = false
+  var vertices = false
+  var reloadsAutomatically = false
+  var reloadInterval = Duration.zero
+}
+
 /// `"pipelines"` of `/_node`: how each pipeline runs.
-func pipelineSettings(_ text: inout JSONText, _ pipelines: [RunningPipeline]) {
+func pipelineSettings(_ text: inout JSONText, _ pipelines: [RunningPipeline], _ show: Shown) {
   text.object("pipelines") { all in
     for pipeline in pipelines {
       all.object(pipeline.compiled.id) {
         $0.member("ephemeral_id", pipeline.identity)
         $0.member("hash", pipeline.hash)
         batchSettings(&$0, pipeline)
+        $0.member("config_reload_automatic", show.reloadsAutomatically)
+        $0.member("config_reload_interval", Int(show.reloadInterval.ns))
         $0.member("dead_letter_queue_enabled", pipeline.compiled.settings.deadLettersEnabled)
+        if pipeline.compiled.settings.deadLettersEnabled {
+          $0.member("dead_letter_queue_path", pipeline.deadLetters.folder)
+        }
+        if show.graph { PipelineGraph(pipeline.compiled).write(&$0, hash: pipeline.hash) }
       }
     }
   }
@@ -48,16 +63,21 @@ private func field<Characters>(_ characters: inout Characters) -> String {
   withUnsafeBytes(of: &characters) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
 }
 
-func runtimeSection(_ text: inout JSONText) {
+func runtimeSection(_ text: inout JSONText, startedAtNs: Int64) {
   text.object("jvm") {
     $0.member("pid", Int(getpid()))
     $0.member("version", Version.text)
-    $0.member("vm_name", "Sluice")
+    $0.member("vm_version", Version.text)
+    $0.member("vm_vendor", "Sluice")
+    $0.member("vm_name", "Sluice (no Java machine)")
+    $0.member("start_time_in_millis", Int(startedAtNs / 1_000_000))
     $0.object("mem") { memory in
-      for name in ["heap_init_in_bytes", "heap_max_in_bytes", "non_heap_init_in_bytes", "non_heap_max_in_bytes"] {
-        memory.member(name, 0)
-      }
+      memory.member("heap_init_in_bytes", 0)
+      memory.member("heap_max_in_bytes", ProcessFigures().memoryBytes)
+      memory.member("non_heap_init_in_bytes", 0)
+      memory.member("non_heap_max_in_bytes", 0)
     }
+    $0.list("gc_collectors", texts: ["none"])
   }
 }
 
@@ -68,7 +88,7 @@ func runtimeStatistics(_ text: inout JSONText, _ startedAt: Instant) {
   text.object("jvm") {
     $0.object("threads") {
       $0.member("count", process.threads)
-      $0.member("peak_count", process.threads)
+      $0.member("peak_count", ProcessPeaks.threads(process))
     }
     $0.object("mem") {
       $0.member("heap_used_percent", process.residentBytes * 100 / max(1, process.memoryBytes))
@@ -105,7 +125,7 @@ func processStatistics(_ text: inout JSONText) {
   let process = ProcessFigures()
   text.object("process") {
     $0.member("open_file_descriptors", process.openFiles)
-    $0.member("peak_open_file_descriptors", process.openFiles)
+    $0.member("peak_open_file_descriptors", ProcessPeaks.openFiles(process))
     $0.member("max_file_descriptors", process.openFilesLimit)
     $0.object("mem") { $0.member("total_virtual_in_bytes", process.virtualBytes) }
     $0.object("cpu") {
@@ -118,25 +138,61 @@ func processStatistics(_ text: inout JSONText) {
   }
 }
 
-func eventStatistics(_ text: inout JSONText, _ pipelines: [RunningPipeline]) {
-  text.object("events") { $0.events(pipelines) }
+func eventStatistics(_ text: inout JSONText, _ totals: EventTotals) {
+  text.object("events") { $0.events(totals) }
 }
 
 extension JSONText {
-  /// Events of pipelines: what inputs took, what left the filters, what outputs finished.
-  fileprivate mutating func events(_ pipelines: [RunningPipeline]) {
-    member("in", pipelines.reduce(0) { $0 + $1.compiled.inputs.reduce(0) { $0 + $1.input.statistics.events } })
-    member("filtered", pipelines.reduce(0) { $0 + $1.runtime.eventsFiltered.value })
-    member("out", pipelines.reduce(0) { $0 + $1.runtime.eventsOut.value })
-    member("duration_in_millis", pipelines.reduce(0) { $0 + $1.runtime.workerBusyNs.value } / 1_000_000)
-    member("queue_push_duration_in_millis", 0)
+  /// Events: what inputs took, what left the filters, what outputs finished.
+  fileprivate mutating func events(_ totals: EventTotals) {
+    member("in", totals.taken)
+    member("filtered", totals.filtered)
+    member("out", totals.out)
+    member("duration_in_millis", totals.workerNs / 1_000_000)
+    member("queue_push_duration_in_millis", totals.pushNs / 1_000_000)
+  }
+
+  /// The rates that node and pipelines have in common.
+  fileprivate mutating func flows(_ view: FlowView) {
+    flow("input_throughput", view.perSecond(FlowPlace.taken))
+    flow("filter_throughput", view.perSecond(FlowPlace.filtered))
+    flow("output_throughput", view.perSecond(FlowPlace.out))
+    flow("queue_backpressure", view.concurrency(FlowPlace.pushNs))
+    flow("worker_concurrency", view.concurrency(FlowPlace.workerNs))
   }
 }
 
-func reloadStatistics(_ text: inout JSONText) {
+func flowStatistics(_ text: inout JSONText, _ recorder: FlowRecorder, _ totals: EventTotals) {
+  text.object("flow") { $0.flows(FlowView(recorder, flowValues(of: totals))) }
+}
+
+func reloadStatistics(_ text: inout JSONText, _ totals: (successes: Int, failures: Int)) {
   text.object("reloads") {
-    $0.member("successes", 0)
-    $0.member("failures", 0)
+    $0.member("successes", totals.successes)
+    $0.member("failures", totals.failures)
+  }
+}
+
+/// `"os"`: the control group that the process is in; empty outside of one.
+func controlGroupSection(_ text: inout JSONText) {
+  text.object("os") {
+    guard let group = ControlGroup() else { return }
+    $0.object("cgroup") { all in
+      all.object("cpuacct") {
+        $0.member("control_group", group.path)
+        $0.member("usage_nanos", group.usageNs)
+      }
+      all.object("cpu") { cpu in
+        cpu.member("control_group", group.path)
+        cpu.member("cfs_period_micros", group.periodMicros)
+        cpu.member("cfs_quota_micros", group.quotaMicros)
+        cpu.object("stat") {
+          $0.member("number_of_elapsed_periods", group.periods)
+          $0.member("number_of_times_throttled", group.throttled)
+          $0.member("time_throttled_nanos", group.throttledNs)
+        }
+      }
+    }
   }
 }
 
@@ -150,29 +206,110 @@ func queueStatistics(_ text: inout JSONText, _ pipelines: [RunningPipeline]) {
 
 // MARK: Figures of pipelines
 
-func pipelineStatistics(_ text: inout JSONText, _ pipelines: [RunningPipeline]) {
+func pipelineStatistics(
+  _ text: inout JSONText, _ pipelines: [RunningPipeline], _ state: DaemonState, _ show: Shown
+) {
   text.object("pipelines") { all in
-    for pipeline in pipelines { all.object(pipeline.compiled.id) { statistics(&$0, of: pipeline) } }
+    for pipeline in pipelines {
+      all.object(pipeline.compiled.id) { statistics(&$0, of: pipeline, state.reloads(of: pipeline.compiled.id), show) }
+    }
   }
 }
 
-private func statistics(_ text: inout JSONText, of pipeline: RunningPipeline) {
+private func statistics(
+  _ text: inout JSONText, of pipeline: RunningPipeline, _ reloads: ReloadFigures, _ show: Shown
+) {
+  let view = FlowView(pipeline.flow, flowValues(of: pipeline))
+  text.object("events") { $0.events(pipeline.eventTotals) }
+  pipelineFlow(&text, pipeline, view)
+  plugins(&text, pipeline, view)
+  text.object("reloads") {
+    if let error = reloads.lastError {
+      $0.object("last_error") {
+        $0.member("message", error)
+        $0.null("backtrace")
+      }
+    } else {
+      $0.null("last_error")
+    }
+    $0.member("successes", reloads.successes)
+    $0.member("failures", reloads.failures)
+    $0.null("last_success_timestamp", or: reloads.lastSuccessNs.map(isoText))
+    $0.null("last_failure_timestamp", or: reloads.lastFailureNs.map(isoText))
+  }
+  queueSection(&text, pipeline)
+  if let overflows = pipeline.overflows { overflowSection(&text, overflows) }
+  deadLetterSection(&text, pipeline)
+  text.object("pipeline") { batchSettings(&$0, pipeline) }
+  batchSection(&text, pipeline, view)
+  text.member("hash", pipeline.hash)
+  text.member("ephemeral_id", pipeline.identity)
+  if show.vertices { vertexStatistics(&text, of: pipeline) }
+}
+
+/// A moment of the wall clock as ISO 8601.
+func isoText(_ ns: Int64) -> String {
+  var out = ByteBuffer(capacity: 40)
+  Timestamp(ns: ns).cutToMilliseconds.appendISO8601(to: &out)
+  return out.string()
+}
+
+private func pipelineFlow(_ text: inout JSONText, _ pipeline: RunningPipeline, _ view: FlowView) {
+  text.object("flow") {
+    $0.flows(view)
+    $0.flow("worker_utilization", workerUtilization(pipeline, view))
+    if pipeline.runtime.queue.statistics.isPersisted {
+      $0.flow("queue_persisted_growth_events", view.perSecond(FlowPlace.queueEvents))
+      $0.flow("queue_persisted_growth_bytes", view.perSecond(FlowPlace.queueBytes))
+    }
+  }
+}
+
+/// Percent of the workers' time that they were at work.
+func workerUtilization(_ pipeline: RunningPipeline, _ view: FlowView) -> [(name: String, value: Double)] {
+  view.concurrency(FlowPlace.workerNs, scale: 100 / Double(max(1, pipeline.runtime.settings.workers)))
+}
+
+private func plugins(_ text: inout JSONText, _ pipeline: RunningPipeline, _ view: FlowView) {
   let runtime = pipeline.runtime
-  text.object("events") { $0.events([pipeline]) }
+  let inputs = pipeline.compiled.inputs
+  let filters = filterSteps(runtime.steps)
+  func stepFlow(_ list: inout JSONText, _ place: Int) {
+    list.object("flow") {
+      $0.flow(
+        "worker_utilization", view.concurrency(place + 1, scale: 100 / Double(max(1, runtime.settings.workers))))
+      $0.flow(
+        "worker_millis_per_event",
+        view.rates({ view.growth(place + 1, since: $0) / 1e6 }, by: { view.growth(place, since: $0) }))
+    }
+  }
   text.object("plugins") {
-    $0.list("inputs", pipeline.compiled.inputs) { list, input in
+    $0.list("inputs", inputs.enumerated()) { list, entry in
+      let (i, input) = entry
       let figures = input.input.statistics
       list.member("id", input.id)
       list.member("name", input.kind)
       list.object("events") {
         $0.member("out", figures.events)
-        $0.member("queue_push_duration_in_millis", 0)
+        $0.member("queue_push_duration_in_millis", input.push.waitedNs / 1_000_000)
       }
+      list.object("flow") { $0.flow("throughput", view.perSecond(FlowPlace.plugins + i)) }
       list.member("current_connections", figures.connections)
       list.member("peak_connections", figures.peakConnections)
     }
-    $0.list("codecs", EmptyCollection<Int>()) { _, _ in }
-    $0.list("filters", filterSteps(runtime.steps)) { list, step in
+    $0.list("codecs", inputs) { list, input in
+      let codec = input.input.description.codec
+      list.member("id", "\(codec)_\(input.id)")
+      list.member("name", codec)
+      if input.push.batches.value > 0 {
+        list.object("decode") {
+          $0.member("writes_in", input.push.batches.value)
+          $0.member("out", input.push.records.value)
+        }
+      }
+    }
+    $0.list("filters", filters.enumerated()) { list, entry in
+      let (i, step) = entry
       list.member("id", step.id)
       list.member("name", step.kind)
       list.object("events") {
@@ -180,8 +317,14 @@ private func statistics(_ text: inout JSONText, of pipeline: RunningPipeline) {
         $0.member("out", step.statistics.eventsOut.value)
         $0.member("duration_in_millis", step.statistics.durationNs.value / 1_000_000)
       }
+      stepFlow(&list, FlowPlace.plugins + inputs.count + 2 * i)
+      if let outcomes = step.built.outcomes {
+        list.member("matches", outcomes.matches.value)
+        list.member("failures", outcomes.failures.value)
+      }
     }
-    $0.list("outputs", runtime.outputs) { list, step in
+    $0.list("outputs", runtime.outputs.enumerated()) { list, entry in
+      let (i, step) = entry
       let figures = step.output.statistics
       list.member("id", step.id)
       list.member("name", step.kind)
@@ -190,6 +333,7 @@ private func statistics(_ text: inout JSONText, of pipeline: RunningPipeline) {
         $0.member("out", figures.eventsOut)
         $0.member("duration_in_millis", step.statistics.durationNs.value / 1_000_000)
       }
+      stepFlow(&list, FlowPlace.plugins + inputs.count + 2 * (filters.count + i))
       list.member("duplicates", figures.duplicates)
       list.member("dead_letters", figures.deadLetters)
       list.member("retries", figures.retries)
@@ -198,19 +342,26 @@ private func statistics(_ text: inout JSONText, of pipeline: RunningPipeline) {
       list.members(ready: figures.extra)
     }
   }
-  text.object("reloads") {
-    $0.null("last_error")
-    $0.member("successes", 0)
-    $0.member("failures", 0)
-    $0.null("last_success_timestamp")
-    $0.null("last_failure_timestamp")
+}
+
+/// How many events, and how many bytes of payloads, a worker takes at once.
+private func batchSection(_ text: inout JSONText, _ pipeline: RunningPipeline, _ view: FlowView) {
+  guard pipeline.runtime.batches.value > 0 else { return }
+  func figures(_ text: inout JSONText, _ name: String, current: Int, _ place: Int) {
+    text.object(name) {
+      $0.member("current", current)
+      $0.object("average") { average in
+        let rates = view.rates({ view.growth(place, since: $0) }, by: { view.growth(FlowPlace.batches, since: $0) })
+        for rate in rates where rate.name != "current" && rate.value.isFinite {
+          average.member(rate.name, Int(rate.value.rounded()))
+        }
+      }
+    }
   }
-  queueSection(&text, pipeline)
-  if let overflows = pipeline.overflows { overflowSection(&text, overflows) }
-  deadLetterSection(&text, pipeline)
-  text.object("pipeline") { batchSettings(&$0, pipeline) }
-  text.member("hash", pipeline.hash)
-  text.member("ephemeral_id", pipeline.identity)
+  text.object("batch") {
+    figures(&$0, "event_count", current: pipeline.runtime.lastBatchEvents.value, FlowPlace.batchEvents)
+    figures(&$0, "byte_size", current: pipeline.runtime.lastBatchBytes.value, FlowPlace.batchBytes)
+  }
 }
 
 private func queueSection(_ text: inout JSONText, _ pipeline: RunningPipeline) {
@@ -226,7 +377,8 @@ private func queueSection(_ text: inout JSONText, _ pipeline: RunningPipeline) {
       }
       $0.object("data") {
         $0.member("path", queue.folder)
-        $0.member("free_space_in_bytes", queue.freeBytes)
+        $0.member("free_space_in_bytes", queue.freeBytes > 0 ? queue.freeBytes : freeBytes(of: queue.folder))
+        if let type = fileSystemType(of: queue.folder) { $0.member("storage_type", type) }
       }
       $0.member("events", queue.events)
     }

@@ -24,6 +24,11 @@ final class GrokWorker: Filter {
   deinit { isStored.deallocate() }
 
   func process(_ batch: FilterBatch) {
+    var (matches, failures) = (0, 0)
+    defer {
+      plugin.outcomes?.matches.add(matches)
+      plugin.outcomes?.failures.add(failures)
+    }
     batch.forEach { event in
       isStored.update(repeating: false, count: plugin.fieldCount)
       var isMatch = false
@@ -32,12 +37,17 @@ final class GrokWorker: Filter {
         case .match: isMatch = true
         case .none: break
         case .timeout:
+          failures += 1
           plugin.timeoutTag.withUnsafeBytes { event.addTag($0, unlessPresent: true) }
           return false
         }
         if isMatch, plugin.breakOnMatch { break }
       }
-      if isMatch { return true }
+      if isMatch {
+        matches += 1
+        return true
+      }
+      failures += 1
       for tag in plugin.failureTags { tag.withUnsafeBytes { event.addTag($0, unlessPresent: true) } }
       return false
     }

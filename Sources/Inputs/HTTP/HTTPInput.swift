@@ -33,6 +33,7 @@ struct HTTPInput: InputPlugin {
     var onParseFailure = ParseFailure.refuse
     var maxContentLength: ByteCount = .mib(100)
     var maxPendingRequests = 200
+    var queueTimeout = Duration.seconds(10)
     var responseCode = ResponseCode.ok
     var responseHeaders: OrderedMap<String, String> = [:]
     var remoteHostField: FieldReference?
@@ -62,6 +63,10 @@ struct HTTPInput: InputPlugin {
         .option(
           "max_pending_requests", \.maxPendingRequests, "Requests that may wait for the queue; more are answered 429.",
           in: 1...1_000_000),
+        .option(
+          "queue_timeout", \.queueTimeout,
+          "How long a request waits for a full queue. Then it is answered 429, and nothing of it is kept.",
+          in: .milliseconds(10) ... .seconds(3600)),
         .option("response_code", \.responseCode, "The status of an answer to events that were taken."),
         .option("response_headers", \.responseHeaders, "Headers of such an answer."),
         .option(
@@ -84,6 +89,7 @@ struct HTTPInput: InputPlugin {
     configuration.eventBytes = settings.listen.maxEventSize.bytes
     configuration.limits.bodyBytes = settings.maxContentLength.bytes
     configuration.maxPendingRequests = settings.maxPendingRequests
+    configuration.blockedAfter = settings.queueTimeout
     configuration.responseCode = Int(settings.responseCode.rawValue) ?? 200
     configuration.responseHeaders = settings.responseHeaders.entries.map { ($0.key, $0.value) }
     configuration.readsJSONTypes = settings.additionalCodecs == nil

@@ -4,6 +4,8 @@ internal import CSystem
 internal import Codecs
 internal import Diagnostics
 internal import Glibc
+internal import Net
+internal import Records
 
 /// The media type without parameters, in lower case.
 func mediaType(_ value: String) -> String {
@@ -52,38 +54,65 @@ func delimiterStart(_ bytes: UnsafeRawBufferPointer, _ delimiter: [UInt8], from 
 
 /// Requests that wait for the queue, oldest first. Any thread.
 final class PendingRequests: Sendable {
+  /// A request with the batch that waits.
+  struct Entry: Sendable {
+    let request: HTTPRequest
+    let batch: RecordBatch
+    /// Earlier batches of the request are kept.
+    let isRest: Bool
+    let since: Instant
+    let ticket: Int
+  }
   private struct State {
-    var starts: [Instant?] = []
+    var entries: [Entry?] = []
     var first = 0
     var count = 0
+    var isWatched = false
   }
   private let state = Lock(State())
 
   var count: Int { state.withLock { $0.count } }
 
   /// When the request that has waited longest began to wait.
-  var oldest: Instant? { state.withLock { $0.starts.first ?? nil } }
+  var oldest: Instant? { state.withLock { $0.entries.first??.since } }
 
-  func add() -> Int {
+  /// - Returns: The entry's number, and whether somebody must begin to look after those that wait too long.
+  func add(_ request: HTTPRequest, _ batch: RecordBatch, isRest: Bool) -> (ticket: Int, needsWatch: Bool) {
     let now = Instant.now
     return state.withLock { state in
-      state.starts.append(now)
+      let ticket = state.first + state.entries.count
+      state.entries.append(Entry(request: request, batch: batch, isRest: isRest, since: now, ticket: ticket))
       state.count += 1
-      return state.first + state.starts.count - 1
+      defer { state.isWatched = true }
+      return (ticket, !state.isWatched)
     }
   }
 
   func remove(_ ticket: Int) {
     state.withLock { state in
       let index = ticket - state.first
-      guard state.starts.indices.contains(index) else { return }
-      state.starts[index] = nil
+      guard state.entries.indices.contains(index), state.entries[index] != nil else { return }
+      state.entries[index] = nil
       state.count -= 1
-      let done = state.starts.prefix { $0 == nil }.count
+      let done = state.entries.prefix { $0 == nil }.count
       if done > 0 {
-        state.starts.removeFirst(done)
+        state.entries.removeFirst(done)
         state.first += done
       }
+    }
+  }
+
+  /// Those that began to wait before `moment`.
+  func waiting(since moment: Instant) -> [Entry] {
+    state.withLock { state in state.entries.prefix { $0.map { $0.since <= moment } ?? true }.compactMap(\.self) }
+  }
+
+  /// When the oldest began to wait; where nobody waits the watch has ended.
+  func nextToWatch() -> Instant? {
+    state.withLock { state in
+      let oldest = state.entries.first??.since
+      if oldest == nil { state.isWatched = false }
+      return oldest
     }
   }
 }

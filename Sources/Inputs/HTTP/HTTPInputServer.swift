@@ -56,7 +56,7 @@ public struct HTTPInputConfiguration: Sendable {
   public var readsJSONTypes = true
   /// Requests that may wait for the queue at a time.
   public var maxPendingRequests = 200
-  /// A request that waits longer than this makes the input answer 429 to new ones.
+  /// A request that waits longer than this is answered 429, and so are new ones as long as that lasts.
   public var blockedAfter = Duration.seconds(10)
   public var retryAfter = Duration.seconds(10)
   public var eventBytes = 64 << 20
@@ -90,7 +90,7 @@ public final class HTTPInputServer: Sendable {
     cutter.tagsFaults = configuration.onParseFailure == .tag
     cutter.eventBytes = configuration.eventBytes
     cutter.jsonDepth = configuration.jsonDepth
-    let service = HTTPInputService(configuration, sink: sink, cutter: cutter, budget: budget)
+    let service = HTTPInputService(configuration, sink: sink, cutter: cutter, budget: budget, queue: queues.all[0])
     self.service = service
     let limits = configuration.limits
     listener = try Listener(configuration.listener, queues: queues) { connection in
@@ -110,17 +110,7 @@ public final class HTTPInputServer: Sendable {
   /// - Parameter completion: Called once when no connection is left.
   public func stop(within limit: Duration, completion: @escaping @Sendable () -> Void) {
     service.refuseNew()
-    let connections = service.connections
-    let queues = self.queues
-    listener.stop {
-      queues.onEach { queue in
-        for one in connections.all where one.queue === queue { one.stop() }
-      } completion: {
-        connections.whenEmpty(completion)
-        queues.all[0].async(after: limit) {
-          for one in connections.all { one.queue.async { one.abort() } }
-        }
-      }
-    }
+    service.connections.stop(
+      listener, queues, within: limit, beforeAbort: { [service] in service.giveUp() }, completion: completion)
   }
 }

@@ -16,10 +16,16 @@ final class HTTPInputService: HTTPService {
   private let credentials: BasicCredentials?
   private let pending = PendingRequests()
   private let stopping = Gauge()
+  /// 1 from the moment a request had to be sent away until the queue takes events again.
+  private let blocked = Gauge()
+  /// Where those are looked at that wait.
+  private let queue: IOQueue
 
   init(
-    _ configuration: HTTPInputConfiguration, sink: any RecordSink, cutter: BodyCutter, budget: InFlightBudget
+    _ configuration: HTTPInputConfiguration, sink: any RecordSink, cutter: BodyCutter, budget: InFlightBudget,
+    queue: IOQueue
   ) {
+    self.queue = queue
     self.configuration = configuration
     self.sink = sink
     self.cutter = cutter
@@ -54,7 +60,8 @@ final class HTTPInputService: HTTPService {
     if pending.count >= configuration.maxPendingRequests {
       return refusal(429, "http.busy", "too many requests wait for the queue", retry: true)
     }
-    if let since = pending.oldest, Instant.now - since > configuration.blockedAfter {
+    // While the queue is known to be blocked one request at a time finds out whether it still is.
+    if let since = pending.oldest, blocked.value != 0 || Instant.now - since > configuration.blockedAfter {
       return refusal(429, "http.busy", "the queue does not take events at present", retry: true)
     }
     if let name = head.header("content-encoding")?.lowercased(), name != "identity",
@@ -123,8 +130,8 @@ final class HTTPInputService: HTTPService {
       do throws(InflateError) {
         try unpack(body.bytes, encoding, limit: configuration.limits.bodyBytes, into: &unpacked)
       } catch {
-        if case .tooLarge = error {
-          throw Refusal(response: refusal(413, "http.too-large", "the body \(error)"))
+        if case .tooLarge(let limit) = error {
+          throw Refusal(response: refusal(413, "http.too-large", "the body unpacks to more than \(limit) bytes"))
         }
         throw Refusal(response: refusal(400, "http.bad-encoding", "the body cannot be unpacked: \(error)"))
       }
@@ -139,27 +146,87 @@ final class HTTPInputService: HTTPService {
   }
 
   /// Appends one batch behind the other; there are several only where a codec joins lines and a bound ended an event.
-  private func append(_ batches: ArraySlice<RecordBatch>, _ request: HTTPRequest) {
+  private func append(_ batches: ArraySlice<RecordBatch>, _ request: HTTPRequest, isRest: Bool = false) {
     guard let batch = batches.first else { return request.answer(accepted) }
     let bytes = batch.byteCount
     let count = batch.count
     budget.add(bytes)
-    let ticket = pending.add()
+    let (ticket, needsWatch) = pending.add(request, batch, isRest: isRest)
+    if needsWatch { watch(from: .now) }
     sink.append(batch) { [self] result in
       budget.add(-bytes)
       pending.remove(ticket)
       switch result {
       case .success:
+        blocked.set(0)
         metrics.events.add(count)
         metrics.bytes.add(bytes)
         metrics.batches.add()
-        append(batches.dropFirst(), request)
+        // Who was sent away meanwhile sends all of it again.
+        if !request.isAnswered { append(batches.dropFirst(), request, isRest: true) }
       case .failure(.closed):
-        request.answer(refusal(503, "http.stopping", "the queue is closing", retry: true, closes: true))
+        request.answer(
+          isRest
+            ? keptInPart(closes: true)
+            : refusal(503, "http.stopping", "the queue is closing", retry: true, closes: true))
       case .failure(.tooLarge(let limit)):
         request.answer(refusal(413, "http.too-large", "the queue takes at most \(limit) bytes at a time"))
       }
     }
+  }
+
+  // MARK: Those that wait too long
+
+  /// Looks after those that wait, once the oldest has waited as long as it may.
+  private func watch(from oldest: Instant) {
+    let wait = max(.milliseconds(10), oldest + configuration.blockedAfter - Instant.now)
+    queue.async(after: wait) { [weak self] in
+      guard let self else { return }
+      sendAway(waitingSince: Instant(ns: Instant.now.ns - configuration.blockedAfter.ns))
+      if let next = pending.nextToWatch() { watch(from: next) }
+    }
+  }
+
+  /// Answers those that wait since then or longer. What the queue has not touched is taken back, so that it is not
+  /// written once the client was told to come again.
+  private func sendAway(waitingSince moment: Instant) {
+    for entry in pending.waiting(since: moment) {
+      if sink.withdraw(entry.batch) {
+        blocked.set(1)
+        pending.remove(entry.ticket)
+        budget.add(-entry.batch.byteCount)
+        entry.request.answer(
+          entry.isRest
+            ? keptInPart(closes: false)
+            : refusal(429, "http.busy", "the queue has not taken the events in time; none of it was kept", retry: true))
+      } else if Instant.now - entry.since > configuration.blockedAfter + configuration.blockedAfter {
+        // It is being written, to a disk that does not answer or fails again and again.
+        entry.request.answer(
+          refusal(
+            503, "http.unknown",
+            "the queue has not confirmed the events in time; they may be kept, and come twice when they are sent again",
+            retry: true))
+      }
+    }
+  }
+
+  /// At the end of a stop: nobody is left without an answer.
+  func giveUp() {
+    for entry in pending.waiting(since: .now) where sink.withdraw(entry.batch) {
+      pending.remove(entry.ticket)
+      budget.add(-entry.batch.byteCount)
+      entry.request.answer(
+        entry.isRest
+          ? keptInPart(closes: true)
+          : refusal(503, "http.stopping", "this input is stopping", retry: true, closes: true))
+    }
+  }
+
+  private func keptInPart(closes: Bool) -> HTTPResponse {
+    refusal(
+      503, "http.kept-in-part",
+      "the queue has taken only the first of the events; they come twice when all are sent again",
+      retry: true, closes: closes)
   }
 
   // MARK: Answers
