@@ -312,6 +312,11 @@ let letterReplayCommand = Command(
     a condition stopped goes through its pipeline from the start. Each event keeps its id. A letter is gone once its \
     event is delivered; one that is refused again stays, with one attempt more.
 
+    With --pipeline all of them go through that pipeline from its start, as they arrived, and --set and --remove change \
+    them before its filters. Of several events that filters had made from one record, only the refused one goes on: made \
+    anew by its own pipeline's filters, or, in another pipeline, as it was sent. One that is refused again is then a letter \
+    of that pipeline.
+
     The order waits in a folder beside the letters: a running daemon takes it within a second, a stopped one at its start.
     """,
   examples: [
@@ -329,6 +334,14 @@ let letterReplayCommand = Command(
   }
   for name in settings.remove {
     if let complaint = request.mending.take(remove: name) { return misused("dlq replay", "--remove: \(complaint)") }
+  }
+  // With --folder no settings are read, and the daemon says what it has not.
+  if let id = settings.pipeline, settings.folder == nil {
+    let configuration = Configuration.load(settings.options, opensFiles: true, problems: Problems())
+    guard configuration.files.contains(where: { $0.id == id }) else {
+      writeError("sluice dlq replay: there is no pipeline '\(id)'; `sluice check` reads those that are configured")
+      return 1
+    }
   }
   if settings.isDryRun { return dryRun(settings, request) }
   return settings.hand("dlq replay", request) { place, request in

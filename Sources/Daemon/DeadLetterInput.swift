@@ -106,8 +106,7 @@ struct DeadLetterInput: InputPlugin {
   }
 
   private static func md5(_ text: String) throws -> String {
-    let digester = try Digester(.md5)
-    let digest = try Array(text.utf8).withUnsafeBytes { try digester.digest($0) }
+    let digest = try Digest.compute(.md5, Array(text.utf8))
     return digest.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
   }
 }
@@ -303,14 +302,14 @@ private final class LetterSource: Input {
     return kept.count
   }
 
-  /// - Returns: nil where the stop came and the queue has not answered within two seconds: a full one.
+  /// - Returns: nil where the stop came and the queue has not answered within a second: a full one.
   private func append(_ batch: RecordBatch) -> Result<Void, AppendFailure>? {
     state.withLock { $0.result = nil }
     context.sink.append(batch) { [state] result in state.update { $0.result = result } }
     var deadline: Instant?
     while true {
       if let result = state.wait(until: Instant.now + .milliseconds(200), { $0.result }) { return result }
-      if isStopping, deadline == nil { deadline = Instant.now + .seconds(2) }
+      if isStopping, deadline == nil { deadline = Instant.now + .seconds(1) }
       if let deadline, Instant.now >= deadline { return nil }
     }
   }

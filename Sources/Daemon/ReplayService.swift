@@ -234,7 +234,11 @@ final class ReplayService: Sendable {
         seen = entry.position
         guard wanted.contains(entry.position) else { return true }
         bytes += entry.letter.byteCount
-        if let item = item(entry, request, target.runtime) { items.append(item) } else { tally.skipped += 1 }
+        if let item = item(entry, request, target, isOther: target !== pipeline) {
+          items.append(item)
+        } else {
+          tally.skipped += 1
+        }
         return bytes < Self.batchBytes
       }
       // Where the letters' bytes ended the batch, it goes on behind the last one read.
@@ -252,7 +256,10 @@ final class ReplayService: Sendable {
     return true
   }
 
-  private func item(_ entry: DeadLetterEntry, _ request: ReplayRequest, _ runtime: PipelineRuntime) -> Item? {
+  /// - Parameter isOther: The pipeline is not the letter's own.
+  private func item(
+    _ entry: DeadLetterEntry, _ request: ReplayRequest, _ target: RunningPipeline, isOther: Bool
+  ) -> Item? {
     let facts = DeadLetterFacts(entry.letter.header)
     guard facts.stage != "input" else {
       warnUnsent(entry, "only the head of its event was kept")
@@ -261,7 +268,7 @@ final class ReplayService: Sendable {
     let isOutputs = !["decode", "filter", "condition"].contains(facts.stage)
     var way = Way.start
     if request.pipeline == nil, isOutputs {
-      guard let step = runtime.outputs.first(where: { $0.id == facts.stage }) else {
+      guard let step = target.runtime.outputs.first(where: { $0.id == facts.stage }) else {
         warnUnsent(entry, "the pipeline has no output '\(facts.stage)' any more; --pipeline sends it from the start")
         return nil
       }
@@ -272,13 +279,15 @@ final class ReplayService: Sendable {
       }
     }
     let letter = entry.letter
-    // An event that a timer made never arrived: it is taken as it was sent.
-    let hasArrived = letter.descriptor != .none
+    // An event that a timer made never arrived: it is taken as it was sent. So is one of several that were made from its
+    // record, in another pipeline, whose filters know nothing of these parts.
+    let hasArrived = letter.descriptor != .none && !(isOther && facts.part > 0 && !letter.sent.isEmpty)
     let record = ReplayedRecord(
       id: facts.id, part: facts.part, attempts: facts.attempts, arrivalNs: facts.arrivalNs,
       payload: hasArrived ? letter.arrived : letter.sent,
-      descriptor: hasArrived ? letter.descriptor : Self.madeByTimer, context: letter.context,
-      entersAtOutput: way != .start, onlyPart: isOutputs && hasArrived ? facts.part : nil)
+      descriptor: hasArrived ? letter.descriptor : Self.madeByTimer, context: hasArrived ? letter.context : nil,
+      entersAtOutput: way != .start || (isOther && !hasArrived),
+      onlyPart: isOutputs && hasArrived && !isOther ? facts.part : nil)
     let sent = EncodedEvent(record: 0, part: facts.part, action: Array(facts.action.utf8), body: letter.sent)
     return Item(position: entry.position, way: way, record: record, sent: sent)
   }

@@ -6,7 +6,7 @@ internal import Diagnostics
 internal import Events
 internal import Glibc
 public import Net
-package import PluginKit
+internal import PluginKit
 internal import Records
 
 /// Shared by every input of the process: the I/O queues, and the budget of undelivered payload bytes.

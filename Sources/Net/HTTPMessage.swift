@@ -184,6 +184,30 @@ public final class HTTPResponseStream: Sendable {
     }
   }
 
+  /// Waits until the client has taken all but `limit` bytes. For threads that may wait, never on an I/O queue.
+  ///
+  /// - Returns: False where it has not by `deadline`, or has gone.
+  public func waitForRoom(below limit: Int, until deadline: Instant) -> Bool {
+    while !isClosed {
+      let unsent = Gate<Int?>(nil)
+      connection.queue.async { [self] in
+        let count = connection.unsentBytes(of: self)
+        unsent.update { $0 = count }
+      }
+      guard let count = unsent.wait(until: deadline, { $0 }) else { return false }
+      if count <= limit { return !isClosed }
+      _ = unsent.wait(until: min(deadline, Instant.now + .milliseconds(20))) { _ in nil as Bool? }
+      if Instant.now >= deadline { return false }
+    }
+    return false
+  }
+
+  /// Breaks the connection off, so that the client sees that the answer is not whole.
+  public func abort() {
+    guard !closedFlag.exchange(true, ordering: .acquiringAndReleasing) else { return }
+    connection.queue.async { [self] in connection.abandon(self) }
+  }
+
   public func end() {
     guard !closedFlag.exchange(true, ordering: .acquiringAndReleasing) else { return }
     connection.queue.async { [self] in connection.end(self) }

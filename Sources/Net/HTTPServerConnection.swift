@@ -344,6 +344,8 @@ public final class HTTPServerConnection: ConnectionHandler, StoppableConnection,
     return connection.unsentBytes
   }
 
+  func unsentBytes(of stream: HTTPResponseStream) -> Int { self.stream === stream ? connection.unsentBytes : 0 }
+
   func end(_ stream: HTTPResponseStream) {
     guard self.stream === stream, let request else { return }
     let isOld = request.head.minorVersion == 0

@@ -133,9 +133,13 @@ package final class OutputOverflow: Overflow {
       guard othersGoOn, now - waitingSince >= spillAfter else { return .wait }
       return begin(now) ? .spill : .wait
     }
-    if hasRoom, ownGoesOn, isTakenUp {
-      end()
-      return .send
+    if hasRoom, ownGoesOn {
+      if isTakenUp {
+        end()
+        return .send
+      }
+      // A short rest is worth waiting for: what went behind it would have to be written twice.
+      if output.keepsOrder, isNearlyTakenUp { return .wait }
     }
     return othersGoOn ? .spill : .wait
   }
@@ -149,10 +153,16 @@ package final class OutputOverflow: Overflow {
     Log.info("overflow.ends", "An output takes events again; its overflow queue is sent.", ["output": .text(step.id)])
   }
 
-  /// Whether the output has been given all that was spilled.
+  /// Whether the output has been given all that was spilled, and has answered where order matters.
   private var isTakenUp: Bool {
     let (queue, arriving) = state.withLock { ($0.queue, $0.arriving) }
-    return arriving == 0 && queue.map { $0.statistics.unreadEvents == 0 } ?? true
+    guard arriving == 0, let queue else { return arriving == 0 }
+    return output.keepsOrder ? queue.isDrained : queue.statistics.unreadEvents == 0
+  }
+
+  private var isNearlyTakenUp: Bool {
+    let (queue, arriving) = state.withLock { ($0.queue, $0.arriving) }
+    return (queue?.statistics.events ?? 0) + arriving <= 2000
   }
 
   private func begin(_ now: Instant) -> Bool {

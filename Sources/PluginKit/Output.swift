@@ -118,8 +118,16 @@ public protocol EncodedOutput: Output {
 public protocol SpillingOutput: EncodedOutput {
   /// Where it sends to: outputs with the same destination lag together.
   var destination: String { get }
+  /// Whether what comes later must not be written before what lies in the overflow queue: the output is given nothing
+  /// else until all of it is answered.
+  var keepsOrder: Bool { get }
   /// Called before `start`.
   func spill(to overflow: any Overflow)
+}
+
+extension SpillingOutput {
+  /// Several requests are in flight, so there is no order to keep.
+  public var keepsOrder: Bool { false }
 }
 
 /// What an output does with events that it has encoded.

@@ -79,6 +79,7 @@ public final class DeadLetterFollower {
     let walker = SegmentWalker(fileSystem: fileSystem, reader: BlockReader(keys: keys))
     var found: [FollowedLetter] = []
     var bytes = 0
+    var count = 0
     for segment in picture.segments where isAhead(segment) {
       if picture.locked.contains(where: { segment.path.hasSuffix("/" + $0) }) {
         if !found.isEmpty { return found }
@@ -88,7 +89,8 @@ public final class DeadLetterFollower {
       do {
         let isThrough = try take(segment, walker, &found) { entry in
           bytes += entry.letter.byteCount
-          return found.count + 1 < maxLetters && bytes < maxBytes
+          count += 1
+          return count < maxLetters && bytes < maxBytes
         }
         if !isThrough { return found }
       } catch {
@@ -150,14 +152,14 @@ public final class DeadLetterFollower {
   ) throws(SystemError) -> Bool {
     guard let start = cursor, segment.end > start.offset else { return true }
     let identity = start.place.identity
-    let gone = Tombstones.read(folder, segment.header, fileSystem)
+    let gone = try Tombstones.read(folder, segment.header, fileSystem)
     var goesOn = true
     var taken: [FollowedLetter] = []
     var now = start
     try walker.walk(
       segment, end: segment.end, count: segment.count, from: start.offset,
-      damage: { DeadLetterReader.report($0, segment) }
-    ) { block in
+      damage: { (place: QueueDamage) -> Void in DeadLetterReader.report(place, segment) }
+    ) { (block: Block) -> Bool in
       now.offset = block.offset
       now.firstIndex = block.firstIndex
       DeadLetterReader.letters(of: block, segment, gone, from: start.place.position) { entry in

@@ -282,6 +282,7 @@ public final class DiskQueue: EventQueue, BatchOwner {
 package struct QueueFaults: Sendable {
   package var skipsSync = false
   package var checkpointsUnreleased = false
+  package var checkpointsBeforeData = false
   package var ignoresChecksums = false
   package var completesBeforeSync = false
   package init() {}

@@ -247,6 +247,7 @@ final class QueueWriter: @unchecked Sendable {  // unchecked: see above
       else { throw SystemError(EIO, call: "encrypt") }
       drafts[written].chunk.segment = segment.number
       let draft = drafts[written]
+      if faults.checkpointsBeforeData { checkpointTooEarly(active, draft, queue) }
       if isEmpty {
         let header = segment.header.bytes()
         let chunk = Chunk(byteCount: header.count)
@@ -275,6 +276,15 @@ final class QueueWriter: @unchecked Sendable {  // unchecked: see above
       syncLate(queue)
       seal(queue)
     }
+  }
+
+  /// The mistake that tests make on purpose.
+  private func checkpointTooEarly(_ active: Active, _ draft: BlockDraft, _ queue: DiskQueue) {
+    queue.ledger.withLock {
+      $0.synced = Position(segment: active.segment.number, index: active.count + UInt32(draft.recordCount))
+      $0.syncedOffset = max(active.end, Format.segmentHeaderBytes) + draft.extent
+    }
+    queue.keeper.checkpoint(queue, isClean: false, syncs: true)
   }
 
   private func complete(_ written: Int) {

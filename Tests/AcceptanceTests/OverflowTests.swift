@@ -147,4 +147,100 @@ import Testing
     #expect(try waitUntil { try overflow(again, "elasticsearch-2")["events_count"] as? Int == 0 }, "\(again.log)")
     #expect(again.stop() == 0)
   }
+
+  // MARK: Files
+
+  /// A cluster, and a file below a folder that can be put out of order.
+  private func pipelineWithFile(_ folder: TemporaryFolder, _ cluster: Cluster) throws -> String {
+    try folder.write(
+      """
+      pipeline: { id: small, workers: 1, batch: { size: 200, delay: 5ms }, queue: { spill_after: 200ms } }
+      inputs:
+        - http: { port: 0 }
+      outputs:
+        - file: { path: '\(folder.path)/out/%{kind}.ndjson' }
+        - elasticsearch: { hosts: ['\(cluster.endpoint.address)'], index: 'logs' }
+      """, to: "file.yml")
+  }
+
+  private func sendSmall(_ numbers: Range<Int>, to daemon: RunningDaemon) throws -> Bool {
+    let client = try TestClient(port: daemon.port("http-1"))
+    let body = numbers.map { "{\"n\":\($0),\"kind\":\"log\"}\n" }.joined()
+    try client.send(
+      "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nContent-Length: \(body.utf8.count)\r\n"
+        + "Connection: close\r\n\r\n\(body)")
+    return String(decoding: client.receiveAll(), as: UTF8.self).contains(" 200 ")
+  }
+
+  private func lines(_ folder: TemporaryFolder) throws -> [Int] {
+    try folder.text("out/log.ndjson").split(separator: "\n").map {
+      let event = try #require(try JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any])
+      return try #require(event["n"] as? Int)
+    }
+  }
+
+  private func letters(_ daemon: RunningDaemon) throws -> Int {
+    let all = try #require(try daemon.api("/_node/stats/pipeline/dead_letter_queue")["pipelines"] as? [String: Any])
+    let queue = (all["small"] as? [String: Any])?["dead_letter_queue"] as? [String: Any]
+    return try #require(queue?["events_count"] as? Int)
+  }
+
+  @Test func `a file that cannot be written stops no cluster, and has every line once and in order afterwards`() throws
+  {
+    let folder = TemporaryFolder()
+    let well = try Cluster(isStuck: false)
+    defer { well.endpoint.stop() }
+    let daemon = try RunningDaemon(in: folder, pipeline: pipelineWithFile(folder, well))
+    #expect(try sendSmall(0..<100, to: daemon))
+    #expect(try waitUntil { try lines(folder).count == 100 }, "\(daemon.log)")
+    // The folder gives way to a file: whoever runs the tests cannot write there, root included.
+    let files = FileManager.default
+    try files.moveItem(atPath: folder.path + "/out", toPath: folder.path + "/aside")
+    try Data().write(to: URL(filePath: folder.path + "/out"))
+    for start in stride(from: 100, to: 3000, by: 100) { #expect(try sendSmall(start..<start + 100, to: daemon)) }
+    #expect(waitUntil(seconds: 60) { well.endpoint.count == 3000 }, "\(well.endpoint.count)\n\(daemon.log)")
+    #expect(daemon.log.contains("[overflow.begins]") && daemon.log.contains("[file.write-failed]"), "\(daemon.log)")
+    #expect(try waitUntil(seconds: 30) { try daemon.eventsInQueue("small") == 0 }, "\(daemon.log)")
+    #expect(try overflow(daemon, "file-1")["status"] as? String == "spilling")
+    // The folder is at fault, not the events.
+    #expect(try letters(daemon) == 0)
+    try files.removeItem(atPath: folder.path + "/out")
+    try files.moveItem(atPath: folder.path + "/aside", toPath: folder.path + "/out")
+    #expect(try waitUntil(seconds: 30) { try lines(folder).count == 3000 }, "\(try lines(folder).count)\n\(daemon.log)")
+    #expect(try lines(folder) == Array(0..<3000))
+    #expect(try sendSmall(3000..<3100, to: daemon))
+    #expect(
+      try waitUntil { try lines(folder) == Array(0..<3100) && daemon.log.contains("[overflow.ends]") }, "\(daemon.log)")
+    #expect(daemon.stop() == 0)
+  }
+
+  @Test func `what lies in a file's overflow queue outlives kills, and newer lines come behind it`() throws {
+    let folder = TemporaryFolder()
+    let well = try Cluster(isStuck: false)
+    defer { well.endpoint.stop() }
+    let file = try pipelineWithFile(folder, well)
+    try Data().write(to: URL(filePath: folder.path + "/out"))
+    var daemon = try RunningDaemon(in: folder, pipeline: file)
+    for start in stride(from: 0, to: 2000, by: 100) {
+      #expect(try sendSmall(start..<start + 100, to: daemon))
+      if start == 600 || start == 1300 {
+        #expect(waitUntil(seconds: 30) { well.endpoint.count > start }, "\(daemon.log)")
+        daemon.crash()
+        daemon = try RunningDaemon(in: folder, pipeline: file)
+      }
+    }
+    #expect(waitUntil(seconds: 60) { well.endpoint.count == 2000 }, "\(daemon.log)")
+    #expect(try waitUntil(seconds: 30) { try daemon.eventsInQueue("small") == 0 }, "\(daemon.log)")
+    daemon.crash()
+    daemon = try RunningDaemon(in: folder, pipeline: file)
+    try FileManager.default.removeItem(atPath: folder.path + "/out")
+    #expect(try waitUntil(seconds: 30) { try Set(lines(folder)).count == 2000 }, "\(daemon.log)")
+    #expect(try waitUntil { try overflow(daemon, "file-1")["events_count"] as? Int == 0 }, "\(daemon.log)")
+    // A kill may repeat lines; the first of each are in order.
+    var first: [Int] = []
+    var seen: Set<Int> = []
+    for n in try lines(folder) where seen.insert(n).inserted { first.append(n) }
+    #expect(first == Array(0..<2000))
+    #expect(daemon.stop() == 0)
+  }
 }

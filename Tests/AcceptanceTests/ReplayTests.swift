@@ -133,6 +133,71 @@ import Testing
     #expect(daemon.stop() == 0)
   }
 
+  @Test func `letters go through another pipeline from its start, parts of a record as they were sent`() throws {
+    let folder = TemporaryFolder()
+    let (cluster, other) = (try Cluster(), try BulkEndpoint())
+    defer {
+      cluster.endpoint.stop()
+      other.stop()
+    }
+    try FileManager.default.createDirectory(atPath: folder.path + "/pipelines", withIntermediateDirectories: true)
+    let small = try pipeline(folder, cluster)
+    try FileManager.default.moveItem(atPath: small, toPath: folder.path + "/pipelines/small.yml")
+    _ = try folder.write(
+      """
+      pipeline: { id: mender }
+      inputs:
+        - heartbeat: { interval: 1d, count: 0 }
+      filters:
+        - mutate: { replace: { state: mended }, add_tag: [by_mender] }
+      outputs:
+        - elasticsearch: { hosts: ['\(other.address)'], index: 'mended' }
+      """, to: "pipelines/mender.yml")
+    let daemon = try RunningDaemon(in: folder, pipeline: folder.path + "/pipelines")
+    try send(
+      [
+        #"{"n":1,"service":"web","state":"broken"}"#,
+        #"{"n":2,"service":"web","items":[{"v":"fine"},{"v":"broken"}]}"#,
+      ], to: daemon)
+    #expect(try waitUntil { try count(daemon) == 2 && cluster.endpoint.count == 1 }, "\(daemon.log)")
+    let before = Set(try letters(folder).compactMap { $0["id"] as? String })
+    let nowhere = try run(
+      sluiceProgram,
+      ["dlq", "replay", "-p", folder.path + "/pipelines", "--data", folder.path + "/data", "--pipeline", "nowhere"])
+    #expect(nowhere.status == 1 && nowhere.errors.contains("there is no pipeline 'nowhere'"), "\(nowhere)")
+    #expect(try dlq(folder, "replay", "--pipeline", "mender").output.contains("2 letters are handed over"))
+    #expect(try waitUntil { try count(daemon) == 0 && other.count == 2 }, "\(daemon.log)")
+    let documents = try other.documents.map { key, kept in
+      (
+        String(key.split(separator: "/").last ?? ""),
+        try #require(try JSONSerialization.jsonObject(with: Data(kept.source)) as? [String: Any])
+      )
+    }
+    // Their own ids, the mender's filters, and of the split record the part that was refused.
+    #expect(Set(documents.map(\.0)) == before)
+    #expect(documents.allSatisfy { $0.1["state"] as? String == "mended" && $0.1["tags"] as? [String] == ["by_mender"] })
+    let part = try #require(documents.first { $0.1["n"] as? Int == 2 })
+    #expect(part.0.hasSuffix("-2") && (part.1["items"] as? [String: Any])?["v"] as? String == "broken")
+    #expect(other.conflicts == 0 && cluster.endpoint.count == 1)
+    #expect(daemon.stop() == 0)
+  }
+
+  @Test func `a letter goes through its own pipeline from the start, where that is asked for`() throws {
+    let folder = TemporaryFolder()
+    let cluster = try Cluster()
+    defer { cluster.endpoint.stop() }
+    let daemon = try RunningDaemon(in: folder, pipeline: pipeline(folder, cluster))
+    try send([#"{"n":2,"service":"web","state":"broken"}"#], to: daemon)
+    #expect(try waitUntil { try count(daemon) == 1 }, "\(daemon.log)")
+    let id = try #require(try letters(folder).first?["id"] as? String)
+    // Straight to the output the event had met its filters; from the start it meets them mended.
+    #expect(try dlq(folder, "replay", "--pipeline", "small", "--set", "n=9", "--set", "state=500").status == 0)
+    #expect(try waitUntil { try count(daemon) == 0 }, "\(daemon.log)")
+    let document = try #require(try cluster.document(id))
+    #expect(document["n"] as? Int == 9 && document["tags"] as? [String] == ["large"])
+    #expect(daemon.stop() == 0)
+  }
+
   @Test func `an order that is given while no daemon runs is done at the next start`() throws {
     let folder = TemporaryFolder()
     let cluster = try Cluster()

@@ -136,6 +136,66 @@ private func all(_ letters: DeadLetterQueue, from: DeadLetterPosition? = nil) th
       }
     }
   }
+
+  /// Letters are written, removed, expired and dropped over two lives of the queue; then the power goes.
+  ///
+  /// - Returns: What was kept and not removed, and what is there in the end.
+  private func history(_ disk: FaultyFileSystem, _ crash: FaultyFileSystem.Crash) throws -> (
+    kept: Set<[UInt8]>, found: [[UInt8]]
+  ) {
+    var settings = DeadLetterSettings()
+    settings.maxBytes = 40_000
+    settings.policy = .block
+    var kept: Set<[UInt8]> = []
+    var next = 0
+    for _ in 0..<2 {
+      // A call that fails may keep the letters from opening once; it is tried again as the daemon's next start does.
+      var opened: DeadLetterQueue?
+      for _ in 0..<2 where opened == nil {
+        opened = try? DeadLetterQueue(folder: "/d", settings: settings, fileSystem: disk)
+      }
+      guard let letters = opened else { throw SystemError(EIO, call: "open twice") }
+      for round in 0..<12 {
+        let group = (0..<3).map { letter(next + $0, bytes: 300) }
+        next += 3
+        if (try? letters.write(group)) == .kept { kept.formUnion(group.map(\.header)) }
+        guard round % 3 == 2 else { continue }
+        var positions: [(DeadLetterPosition, [UInt8])] = []
+        try? letters.read {
+          positions.append(($0.position, $0.letter.header))
+          return positions.count < 5
+        }
+        // Where a removal fails the letters may be gone or not.
+        for (_, header) in positions { kept.remove(header) }
+        _ = try? letters.remove(positions.map(\.0))
+      }
+      letters.close()
+    }
+    disk.restart(crash)
+    let letters = try DeadLetterQueue(folder: "/d", settings: settings, fileSystem: disk)
+    return (kept, try all(letters).map(\.letter.header))
+  }
+
+  @Test(arguments: [FaultyFileSystem.Fault.error(EIO), .error(ENOSPC), .short])
+  func `a fault at any call costs no letter that was kept`(kind: FaultyFileSystem.Fault) throws {
+    for crash in [FaultyFileSystem.Crash.powerLoss, .kill] {
+      let whole = FaultyFileSystem(seed: 5)
+      _ = try history(whole, crash)
+      // The calls of the last opening are not among them: it is the judge.
+      for site in 1..<whole.sites - 30 {
+        let disk = FaultyFileSystem(seed: 5)
+        disk.fault = (site, kind)
+        do {
+          let (kept, found) = try history(disk, crash)
+          let missing = kept.subtracting(found)
+          #expect(missing.isEmpty, "\(kind) at call \(site) (\(disk.faultyCalls)), \(crash): \(missing.count) are gone")
+          #expect(Set(found).count == found.count, "\(kind) at call \(site) (\(disk.faultyCalls)): twice")
+        } catch {
+          Issue.record("\(kind) at call \(site) (\(disk.faultyCalls)), \(crash): \(error)")
+        }
+      }
+    }
+  }
 }
 
 @Suite struct MemoryQueueTests {

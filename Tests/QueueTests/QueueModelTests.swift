@@ -1,7 +1,11 @@
 //  Random histories of a queue on a failing disk, against a model that is obviously right: sets of numbers.
 //
-//  A failing seed is printed and can be run alone: QUEUE_SEED=17 swift test --filter QueueModelTests. QUEUE_SEEDS=5000
-//  runs more of them.
+//  Three kinds: long ones in which anything may happen at any time; short ones with one drawn crash and another one during
+//  recovery; and short ones that are played again and again, with a crash or a failing call at each of their calls in turn.
+//
+//  A failing seed is printed and can be run alone: QUEUE_SEED=17 swift test --filter QueueModelTests. More of each kind run
+//  with QUEUE_SEEDS=5000 (long), QUEUE_HISTORIES=100000 (two crashes), QUEUE_POINTS=500 (a crash at every call) and
+//  QUEUE_FAULTS=50 (a fault at every call), from QUEUE_FIRST on.
 
 import Codecs
 import Diagnostics
@@ -23,6 +27,17 @@ final class History: @unchecked Sendable {  // unchecked: one thread; the queue 
   struct Delivered { var id: RecordIdentity; var life: Int }
   struct InFlight { var batch: QueueBatch; var numbers: [Int] }
 
+  /// What happens to a short history, and when; nothing else does.
+  struct Plan {
+    /// The power goes, or the process dies, at this call.
+    var crashAt: Int?
+    /// And again at this call of the recovery behind it.
+    var recoveryCrashAt: Int?
+    /// This call fails.
+    var fault: (site: Int, kind: FaultyFileSystem.Fault)?
+  }
+
+  private let plan: Plan?
   private var random: SeededRandom
   private let disk: FaultyFileSystem
   private let settings: QueueSettings
@@ -54,13 +69,19 @@ final class History: @unchecked Sendable {  // unchecked: one thread; the queue 
   private var mustStayAway: Set<Int> = []
   private(set) var crashes = 0
   private(set) var failures = 0
+  /// Crashes during recovery.
+  private(set) var recoveryCrashes = 0
+  var calls: Int { disk.calls }
+  var sites: Int { disk.sites }
+  var faultyCalls: [String] { disk.faultyCalls }
 
-  init(seed: UInt64, faults: QueueFaults = QueueFaults()) {
+  init(seed: UInt64, faults: QueueFaults = QueueFaults(), plan: Plan? = nil) {
+    self.plan = plan
     random = SeededRandom(seed)
     disk = FaultyFileSystem(seed: seed ^ 0xabcdef)
     self.faults = faults
     var settings = QueueSettings()
-    settings.segmentBytes = [4096, 8192, 20_000][random.below(3)]
+    settings.segmentBytes = plan == nil ? [4096, 8192, 20_000][random.below(3)] : 4096
     settings.maxBytes = [40_000, 200_000][random.below(2)]
     settings.minFreeBytes = 0
     settings.memoryBytes = [0, 3000, 1 << 20][random.below(3)]
@@ -69,7 +90,7 @@ final class History: @unchecked Sendable {  // unchecked: one thread; the queue 
     settings.compression = [.none, .none, .lz4, .zstd(level: 1)][random.below(4)]
     if random.chance(0.2), let key = BlockKey([UInt8](repeating: 9, count: 32)) { settings.keys = [key] }
     if random.chance(0.15) { settings.retainBytes = 20_000 }
-    isRelaxed = seed % 9 == 4
+    isRelaxed = plan == nil && seed % 9 == 4
     if isRelaxed { settings.durability = seed % 2 == 0 ? .os : .interval(.milliseconds(1)) }
     self.settings = settings
   }
@@ -88,6 +109,20 @@ final class History: @unchecked Sendable {  // unchecked: one thread; the queue 
     // The disk is well again: everything acknowledged must come, and everything waiting must be taken.
     calm()
     try restart(crash(0.5))
+    try settle()
+  }
+
+  /// A short history, as planned.
+  func runPlanned(steps: Int) throws {
+    disk.fault = plan?.fault
+    disk.callsUntilCrash = plan?.crashAt
+    try open()
+    for _ in 0..<steps {
+      try step()
+      if disk.isStopped { try restart(crash(0.7)) }
+    }
+    disk.callsUntilCrash = nil
+    if plan?.crashAt == nil || crashes == 0 { try restart(crash(0.7)) }
     try settle()
   }
 
@@ -118,6 +153,7 @@ final class History: @unchecked Sendable {  // unchecked: one thread; the queue 
     case 80..<84: keep()
     case 84..<86: _ = queue?.spareStep()
     case 86..<88: try reopen()
+    case 88..<98 where plan != nil: try readSome()
     case 88..<92:
       let calls = 1 + random.below(12)
       note("crash in \(calls) calls")
@@ -250,7 +286,8 @@ final class History: @unchecked Sendable {  // unchecked: one thread; the queue 
     if disk.isStopped { return }
     var prefix: Set<Int> = []
     settle(prefixOf: &prefix)
-    let isExact = disk.syncFailures == 0 && disk.writeFailures == 0 && disk.capacity == .max
+    let isExact =
+      (plan == nil || disk.faultsMet == 0) && disk.syncFailures == 0 && disk.writeFailures == 0 && disk.capacity == .max
     endLife()
     mustStayAway = isExact ? prefix : []
     try open()
@@ -275,28 +312,38 @@ final class History: @unchecked Sendable {  // unchecked: one thread; the queue 
     life += 1
     disk.restart(crash)
     endLife()
-    mustStayAway = crash == .kill && disk.writeFailures == 0 && disk.capacity == .max ? settled : []
+    let isExact = plan == nil || disk.faultsMet == 0
+    mustStayAway = isExact && crash == .kill && disk.writeFailures == 0 && disk.capacity == .max ? settled : []
     try open()
   }
 
   private func open() throws {
     for attempt in 0..<6 {
       // The world may stop while it is being put in order.
-      if attempt < 2, random.chance(0.2) { disk.callsUntilCrash = 1 + random.below(15) }
+      if plan == nil, attempt < 2, random.chance(0.2) { disk.callsUntilCrash = 1 + random.below(15) }
+      let met = disk.faultsMet
+      let isRecovery = plan != nil && crashes == 1 && recoveryCrashes == 0
+      if isRecovery { disk.callsUntilCrash = plan?.recoveryCrashAt }
       do {
         queue = try DiskQueue(
           folder: folder, settings: settings, fileSystem: disk, runsThreads: false, faults: faults)
         note("open \(queue?.statistics.events ?? -1)")
-        if !disk.isStopped { return }
+        if !disk.isStopped {
+          if isRecovery { disk.callsUntilCrash = nil }
+          return
+        }
       } catch {
         failures += 1
-        let isExpected = disk.isStopped || disk.syncFailures > 0 || disk.writeFailures > 0 || disk.capacity < .max
+        let isExpected =
+          disk.isStopped || disk.faultsMet > met || disk.syncFailures > 0 || disk.writeFailures > 0
+          || disk.capacity < .max
         guard isExpected, case .disk = error else { throw Violation("open failed: \(error)") }
         note("open failed \(error)")
       }
       queue = nil
       if disk.isStopped {
         crashes += 1
+        if isRecovery { recoveryCrashes += 1 }
         disk.restart(crash(0.5))
         mustStayAway = []
       }
@@ -382,14 +429,113 @@ private func number(_ name: String) -> Int? { getenv(name).flatMap { Int(String(
     ("a checkpoint of what is not released", { $0.checkpointsUnreleased = true }),
     ("checksums that nobody looks at", { $0.ignoresChecksums = true }),
     ("an acknowledgement before the sync", { $0.completesBeforeSync = true }),
+    ("a checkpoint that is written before its data", { $0.checkpointsBeforeData = true }),
   ]
 
-  @Test(arguments: 0..<4) func `the model notices a queue that is broken on purpose`(which: Int) {
+  @Test(arguments: 0..<5) func `the model notices a queue that is broken on purpose`(which: Int) {
     var faults = QueueFaults()
     QueueModelTests.defects[which].1(&faults)
     for seed in 1...400 {
-      do { try History(seed: UInt64(seed), faults: faults).run(steps: 150) } catch { return }
+      do { try History(seed: UInt64(seed), faults: faults).run(steps: 150) } catch {
+        report("\(QueueModelTests.defects[which].0): noticed by long history \(seed)")
+        break
+      }
+      if seed == 400 { Issue.record("nobody noticed \(QueueModelTests.defects[which].0)") }
     }
-    Issue.record("nobody noticed \(QueueModelTests.defects[which].0)")
+    // The planned kind notices it too.
+    for seed in 1...20_000 {
+      do {
+        try History(seed: UInt64(seed), faults: faults, plan: QueueModelTests.twoCrashes(seed)).runPlanned(steps: 40)
+      } catch {
+        report("\(QueueModelTests.defects[which].0): noticed by two-crash history \(seed)")
+        return
+      }
+    }
+    Issue.record("no history with two crashes noticed \(QueueModelTests.defects[which].0)")
   }
+
+  // MARK: Short histories
+
+  private static func twoCrashes(_ seed: Int) -> History.Plan {
+    var random = SeededRandom(UInt64(seed) &* 31 &+ 5)
+    return History.Plan(crashAt: 1 + random.below(120), recoveryCrashAt: 1 + random.below(10))
+  }
+
+  private static func range(_ name: String, _ usual: Int) -> Range<Int> {
+    let first = number("QUEUE_FIRST") ?? 1
+    return first..<first + (number(name) ?? usual)
+  }
+
+  @Test func `a crash, and another one during recovery, cost nothing that was acknowledged`() {
+    let start = Instant.now
+    var (crashes, recoveryCrashes) = (0, 0)
+    let seeds = QueueModelTests.range("QUEUE_HISTORIES", 400)
+    for seed in seeds {
+      let history = History(seed: UInt64(seed), plan: QueueModelTests.twoCrashes(seed))
+      do { try history.runPlanned(steps: 40) } catch {
+        Issue.record("history \(seed): \(error)\n\(history.trace.suffix(40).joined(separator: "\n"))")
+        return
+      }
+      crashes += history.crashes
+      recoveryCrashes += history.recoveryCrashes
+    }
+    report("\(seeds.count) histories, \(crashes) crashes, \(recoveryCrashes) of them during recovery", since: start)
+    #expect(recoveryCrashes > seeds.count / 2)
+  }
+
+  @Test func `a crash at any call of a history costs nothing that was acknowledged`() {
+    let start = Instant.now
+    var points = 0
+    let seeds = QueueModelTests.range("QUEUE_POINTS", 4)
+    for seed in seeds {
+      let whole = History(seed: UInt64(seed), plan: History.Plan())
+      do { try whole.runPlanned(steps: 25) } catch {
+        Issue.record("history \(seed): \(error)\n\(whole.trace.suffix(40).joined(separator: "\n"))")
+        return
+      }
+      for point in 1...whole.calls {
+        let history = History(seed: UInt64(seed), plan: History.Plan(crashAt: point))
+        do { try history.runPlanned(steps: 25) } catch {
+          Issue.record("history \(seed), call \(point): \(error)\n\(history.trace.suffix(40).joined(separator: "\n"))")
+          return
+        }
+        points += 1
+      }
+    }
+    report("\(seeds.count) histories, a crash at each of \(points) calls", since: start)
+  }
+
+  @Test(arguments: [FaultyFileSystem.Fault.error(EIO), .error(ENOSPC), .short])
+  func `a fault at any call of a history costs nothing that was acknowledged`(kind: FaultyFileSystem.Fault) {
+    let start = Instant.now
+    var met: [String: Int] = [:]
+    let seeds = QueueModelTests.range("QUEUE_FAULTS", 3)
+    for seed in seeds {
+      let whole = History(seed: UInt64(seed), plan: History.Plan())
+      do { try whole.runPlanned(steps: 40) } catch {
+        Issue.record("history \(seed): \(error)\n\(whole.trace.suffix(40).joined(separator: "\n"))")
+        return
+      }
+      for site in 1...whole.sites {
+        let history = History(seed: UInt64(seed), plan: History.Plan(fault: (site, kind)))
+        do { try history.runPlanned(steps: 40) } catch {
+          Issue.record(
+            "history \(seed), \(kind) at call \(site) (\(history.faultyCalls)): \(error)\n\(history.trace.suffix(40).joined(separator: "\n"))"
+          )
+          return
+        }
+        for call in history.faultyCalls { met[call, default: 0] += 1 }
+      }
+    }
+    let text = met.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", ")
+    report("\(seeds.count) histories, \(kind) at each call: \(text)", since: start)
+    let wanted = ["fdatasync", "fsync", "open", "opendir", "pread", "pwritev", "unlink"]
+    if case .error = kind { for call in wanted { #expect(met[call] ?? 0 > 0, "\(call) never failed") } }
+  }
+}
+
+/// Says what a run was, where somebody asked for more than the usual.
+private func report(_ text: String, since start: Instant? = nil) {
+  guard getenv("QUEUE_REPORT") != nil else { return }
+  print("model: \(text)" + (start.map { ", \((Instant.now - $0).ns / 1_000_000) ms" } ?? ""))
 }

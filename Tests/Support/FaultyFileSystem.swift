@@ -1,5 +1,6 @@
 //  A disk in memory that fails as disks do: it forgets what was not synced, in pieces of a sector; it takes half a write;
-//  it refuses a sync and then claims that all is well; it is full for a while; and it stops the world at any call.
+//  it refuses a sync and then claims that all is well; it is full for a while; and it stops the world at any call, or makes
+//  one call fail.
 //
 //  For one thread. Everything it draws comes from a seed.
 
@@ -61,6 +62,19 @@ public final class FaultyFileSystem: FileSystem, @unchecked Sendable {  // unche
   /// Bytes that all files together may have.
   public var capacity = Int.max
   public private(set) var faultsMet = 0
+
+  /// What one call does instead of its work.
+  public enum Fault: Sendable {
+    case error(CInt)
+    /// Half of what was to be read or written; other calls do their work.
+    case short
+  }
+  /// The call that fails, counted over all calls that there are.
+  public var fault: (site: Int, kind: Fault)?
+  /// Calls so far, those included that `calls` leaves out.
+  public private(set) var sites = 0
+  /// Names of calls that a fault met.
+  public private(set) var faultyCalls: [String] = []
 
   public init(seed: UInt64) { random = SeededRandom(seed) }
 
@@ -131,12 +145,37 @@ public final class FaultyFileSystem: FileSystem, @unchecked Sendable {  // unche
   /// - Returns: False where this very call is the one that was interrupted.
   fileprivate func enter(_ call: String, _ ofGeneration: Int) throws(SystemError) -> Bool {
     if isStopped || ofGeneration != generation { throw SystemError(EIO, call: call) }
+    try meet(call)
     calls += 1
     guard let left = callsUntilCrash else { return true }
     callsUntilCrash = left - 1
     if left > 1 { return true }
     isStopped = true
     return false
+  }
+
+  /// Counts a call and throws where it is the one that fails.
+  private func meet(_ call: String) throws(SystemError) {
+    sites += 1
+    guard let fault, fault.site == sites else { return }
+    guard case .error(let code) = fault.kind else { return }
+    faultsMet += 1
+    faultyCalls.append(call)
+    throw SystemError(code, call: call)
+  }
+
+  /// Whether the next call fails.
+  fileprivate var failsNext: Bool {
+    guard let fault, fault.site == sites + 1, !isStopped, case .error = fault.kind else { return false }
+    return true
+  }
+
+  /// Whether this call does half of its work.
+  fileprivate func isShort(_ call: String) -> Bool {
+    guard let fault, fault.site == sites, case .short = fault.kind else { return false }
+    faultsMet += 1
+    faultyCalls.append(call)
+    return true
   }
 
   fileprivate func draw(_ share: Double) -> Bool {
@@ -185,9 +224,13 @@ public final class FaultyFileSystem: FileSystem, @unchecked Sendable {  // unche
     changes = []
   }
 
-  public func freeBytes(_ folder: String) throws(SystemError) -> Int { max(0, capacity - used) }
+  public func freeBytes(_ folder: String) throws(SystemError) -> Int {
+    try meet("statvfs")
+    return max(0, capacity - used)
+  }
 
   public func lock(_ path: String) throws(SystemError) -> any FileLock {
+    try meet("flock")
     if locks.contains(path) { throw SystemError(EWOULDBLOCK, call: "flock") }
     locks.insert(path)
     return FaultyLock(self, path)
@@ -236,14 +279,20 @@ private final class FaultyFile: QueueFile, @unchecked Sendable {
     guard offset < node.view.count else { return 0 }
     var count = min(buffer.count, node.view.count - offset)
     if count > 1, disk.draw(disk.shortWrites) { count = 1 + disk.random.below(count) }
+    if count > 1, disk.isShort("pread") { count /= 2 }
     node.view.withUnsafeBytes { buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[offset..<offset + count])) }
     return count
   }
 
   func write(_ buffers: [UnsafeRawBufferPointer], at offset: Int) throws(SystemError) -> Int {
-    let isWhole = try disk.enter("pwritev", generation)
     var bytes = buffers.flatMap { Array($0) }
     let total = bytes.count
+    if disk.failsNext {
+      // What fails may have done part of its work.
+      put(Array(bytes.prefix(total / 2)), offset)
+    }
+    let isWhole = try disk.enter("pwritev", generation)
+    if total > 1, disk.isShort("pwritev") { bytes = Array(bytes.prefix(total / 2)) }
     if !isWhole || (total > 1 && disk.draw(disk.shortWrites)) {
       bytes = Array(bytes.prefix(disk.random.below(total + 1)))
     }
@@ -253,13 +302,16 @@ private final class FaultyFile: QueueFile, @unchecked Sendable {
     let room = max(0, disk.capacity - disk.used)
     let isOutOfSpace = growth > room
     if isOutOfSpace { bytes = Array(bytes.prefix(max(0, node.view.count + room - offset))) }
-    if !bytes.isEmpty {
-      FaultyFileSystem.put(bytes, offset, &node.view)
-      node.pending.append(FaultyFileSystem.Node.Write(offset: offset, bytes: bytes))
-    }
+    put(bytes, offset)
     if !isWhole || isFailing { throw SystemError(EIO, call: "pwritev") }
     if isOutOfSpace, bytes.isEmpty { throw SystemError(ENOSPC, call: "pwritev") }
     return bytes.isEmpty && total > 0 ? try writeOne(buffers, offset) : bytes.count
+  }
+
+  private func put(_ bytes: [UInt8], _ offset: Int) {
+    if bytes.isEmpty { return }
+    FaultyFileSystem.put(bytes, offset, &node.view)
+    node.pending.append(FaultyFileSystem.Node.Write(offset: offset, bytes: bytes))
   }
 
   /// A short write brings one byte at least.
@@ -272,19 +324,22 @@ private final class FaultyFile: QueueFile, @unchecked Sendable {
   }
 
   func sync() throws(SystemError) {
+    if disk.failsNext { forsake() }
     let isWhole = try disk.enter("fdatasync", generation)
     if !isWhole || disk.draw(disk.syncFailures) {
       // The kernel forgets that these pages are dirty: the next sync succeeds and they are not on the disk.
-      if isWhole {
-        node.forsaken += node.pending
-        node.pending = []
-      }
+      if isWhole { forsake() }
       throw SystemError(EIO, call: "fdatasync")
     }
     for write in node.pending {
       FaultyFileSystem.put(write.bytes, write.offset, &node.durable)
       node.forsaken = node.forsaken.flatMap { $0.without(write.offset..<write.offset + write.bytes.count) }
     }
+    node.pending = []
+  }
+
+  private func forsake() {
+    node.forsaken += node.pending
     node.pending = []
   }
 

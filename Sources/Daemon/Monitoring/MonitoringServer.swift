@@ -74,7 +74,7 @@ final class MonitoringServer: @unchecked Sendable {  // unchecked: written by `s
 }
 
 /// A question, cut up.
-private struct Question {
+struct Question {
   let path: String
   /// Parts of the path, without empty ones.
   let parts: [String]
@@ -105,7 +105,7 @@ private struct Question {
   }
 }
 
-private struct BadParameter: Error { let text: String }
+struct BadParameter: Error { let text: String }
 
 /// A text of a query without its percent signs; as it is where they are no escapes.
 private func unescaped(_ text: Substring) -> String {
@@ -141,6 +141,7 @@ private final class MonitoringService: HTTPService {
   private let workers: Int
   /// The node's counters, whatever is reloaded.
   private let flow = FlowRecorder()
+  private let letters: DeadLetterAPI
 
   init(_ daemon: Daemon, host: String) {
     state = daemon.state
@@ -152,6 +153,7 @@ private final class MonitoringService: HTTPService {
     credentials =
       settings.apiAuthentication == .basic
       ? BasicCredentials(user: settings.apiUser ?? "", password: settings.apiPassword?.revealed ?? "") : nil
+    letters = DeadLetterAPI(daemon.state, isGuarded: credentials != nil)
     var name = [CChar](repeating: 0, count: 256)
     gethostname(&name, 255)
     hostName = String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
@@ -176,12 +178,16 @@ private final class MonitoringService: HTTPService {
       response.headers.append(("WWW-Authenticate", "Basic realm=\"logstash-api\""))
       return response
     }
+    if DeadLetterAPI.isMeant(request.head.path) { return letters.begin(request) }
     if request.head.isMethod("GET") || request.head.isMethod("HEAD") { return nil }
     return reply(404, notFound(request.head.path), isPretty: false)
   }
 
+  func grow(_ request: HTTPRequest, by count: Int) -> HTTPResponse? { letters.grow(request, by: count) }
+
   func handle(_ request: HTTPRequest) {
     let question = Question(request.head)
+    if DeadLetterAPI.isMeant(question.path) { return letters.handle(request, question) }
     if question.path == "/metrics" {
       return request.answer(
         HTTPResponse(
