@@ -2,6 +2,7 @@
 //  reading needs no lock, and what changes letters is handed to the daemon, or waits for it in a folder.
 
 internal import CommandLine
+internal import Config
 internal import Daemon
 internal import Diagnostics
 internal import Events
@@ -336,8 +337,8 @@ let letterReplayCommand = Command(
     if let complaint = request.mending.take(remove: name) { return misused("dlq replay", "--remove: \(complaint)") }
   }
   // With --folder no settings are read, and the daemon says what it has not.
-  if let id = settings.pipeline, settings.folder == nil {
-    let configuration = Configuration.load(settings.options, opensFiles: true, problems: Problems())
+  if let id = settings.pipeline, settings.choice.folder == nil {
+    let configuration = Configuration.load(settings.launch.options, opensFiles: true, problems: Problems())
     guard configuration.files.contains(where: { $0.id == id }) else {
       writeError("sluice dlq replay: there is no pipeline '\(id)'; `sluice check` reads those that are configured")
       return 1

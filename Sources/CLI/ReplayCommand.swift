@@ -19,7 +19,7 @@ struct MomentText: ArgumentValue {
   mutating func take(_ text: String, isFirst: Bool) -> Bool {
     let whole = text.utf8.count == 10 ? text + "T00:00:00Z" : text
     if let time = Array(whole.utf8).withUnsafeBytes({ Timestamp(arriving: $0) }) {
-      ns = time.seconds * 1_000_000_000 + Int64(time.nanos)
+      ns = time.nsClamped
     } else if let ago = try? Duration(text: text) {
       ns = WallClock.ns - ago.ns
     } else {

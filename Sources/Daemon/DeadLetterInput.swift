@@ -89,7 +89,7 @@ struct DeadLetterInput: InputPlugin {
       guard let time = Array(text.utf8).withUnsafeBytes({ Timestamp(arriving: $0) }) else {
         throw BuildFailure("start_timestamp", "is no time such as 2026-02-25T10:00:00Z")
       }
-      reading.startNs = time.seconds * 1_000_000_000 + Int64(time.nanos)
+      reading.startNs = time.nsClamped
     }
     if settings.commitOffsets {
       let usual =
@@ -328,9 +328,9 @@ private final class LetterSource: Input {
         try order.hand(to: reading.folder)
         unnoted.letters = []
       }
-      try Array("\(place)\n".utf8).withUnsafeBytes { bytes throws(SystemError) in
-        try context.services.write(file, bytes)
-      }
+      var text = ByteBuffer()
+      text.append(text: "\(place)\n")
+      try context.services.write(file, text.bytes)
       unnoted = Unnoted()
     } catch {
       // It is noted with the next letters; until then a crash repeats what came since.

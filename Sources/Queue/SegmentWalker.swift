@@ -57,7 +57,7 @@ struct FolderPicture {
     {
       picture.checkpoint = Checkpoint.newest(bytes)
     }
-    picture.findEnds(fileSystem, keys, knownEnd)
+    try picture.findEnds(fileSystem, keys, knownEnd)
     return picture
   }
 
@@ -99,7 +99,7 @@ struct FolderPicture {
 
   private func findEnds(
     _ fileSystem: any FileSystem, _ keys: [BlockKey], _ knownEnd: (UInt64) -> (offset: Int, count: UInt32)?
-  ) {
+  ) throws(QueueOpenError) {
     for (i, segment) in segments.enumerated() {
       if i + 1 < segments.count, segments[i + 1].header.previous == segment.number {
         segment.end = Int(clamping: segments[i + 1].header.previousEnd)
@@ -109,12 +109,16 @@ struct FolderPicture {
       segment.isSealed = i + 1 < segments.count
       let known =
         knownEnd(segment.number) ?? checkpoint?.knownEnd(of: segment.number) ?? (Format.segmentHeaderBytes, 0)
-      guard let file = try? fileSystem.open(segment.path, .read), let size = try? file.size(),
-        let found = try? SegmentScan.end(
-          file, segment, keys: keys, from: known.offset, count: known.count, size: size)
-      else { continue }
-      segment.end = found.end
-      segment.count = found.count
+      do throws(SystemError) {
+        let file = try fileSystem.open(segment.path, .read)
+        let found = try SegmentScan.end(
+          file, segment, keys: keys, from: known.offset, count: known.count, size: try file.size())
+        segment.end = found.end
+        segment.count = found.count
+      } catch {
+        // What cannot be read is not empty. Beside a running daemon a segment may have gone since the folder was listed.
+        if error.code != ENOENT { throw .disk(error, path: segment.path) }
+      }
     }
   }
 }

@@ -260,6 +260,8 @@ import Testing
           + words.flatMap { $0.split(separator: " ").map(String.init) })
     }
     #expect(try replay("--from 2020-01-01 --to 2020-01-02").output.contains("none of the 50"))
+    #expect(try replay("--from 2999-01-01").errors.contains("--from is not before --to"))
+    #expect(try replay("--from 0001-01-01 --to 1500-01-01").status == 2)
     let order = try run(
       sluiceProgram,
       ["replay", "-p", other, "--data", folder.path + "/data", "--from", "1h", "--where", "[n] >= 40"])

@@ -103,7 +103,7 @@ final class RunningDaemon {
     process.standardError = log
     try process.run()
     if waits, !waitUntil(seconds: 30, { isReady || !process.isRunning }) || !isReady {
-      throw SocketFailure(description: "the daemon does not get ready:\n\(log)")
+      throw SocketFailure(description: "the daemon does not get ready:\n\(self.log)")
     }
   }
 

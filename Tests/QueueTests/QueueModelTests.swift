@@ -330,6 +330,8 @@ final class History: @unchecked Sendable {  // unchecked: one thread; the queue 
         note("open \(queue?.statistics.events ?? -1)")
         if !disk.isStopped {
           if isRecovery { disk.callsUntilCrash = nil }
+          // A checkpoint that could not be read costs deliveries once more, under the same ids.
+          if plan != nil, disk.faultsMet > met { mustStayAway = [] }
           return
         }
       } catch {

@@ -29,6 +29,13 @@ public struct Timestamp: Hashable, Comparable, Sendable {
     self.init(seconds: seconds, nanos: UInt32(truncatingIfNeeded: rest))
   }
 
+  /// Nanoseconds since 1970-01-01T00:00:00Z; the first or last that there are for years before 1678 and after 2261.
+  public var nsClamped: Int64 {
+    let (whole, isTooFar) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
+    let (sum, isBeyond) = whole.addingReportingOverflow(Int64(nanos))
+    return isTooFar || isBeyond ? (seconds < 0 ? .min : .max) : sum
+  }
+
   public static var now: Timestamp { Timestamp(ns: WallClock.ns) }
 
   /// The first and last moment of the years -999,999,999 and 999,999,999.
