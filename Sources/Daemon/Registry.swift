@@ -8,5 +8,6 @@ package import PluginKit
 extension Registry {
   /// Every plugin of this program.
   package static let all = Registry(
-    inputs: allInputs + [InputKind(DeadLetterInput.self)], filters: allFilters, outputs: allOutputs, codecs: allCodecs, expressions: GrokExpressions())
+    inputs: allInputs + [InputKind(DeadLetterInput.self)], filters: allFilters, outputs: allOutputs, codecs: allCodecs,
+    expressions: GrokExpressions())
 }

@@ -2,7 +2,8 @@
 //
 //  The file has two slots of 64 bytes, 4096 bytes apart, so that no write touches both. Each write goes to the older
 //  slot; a torn one leaves the other, which is only older: deliveries are repeated, nothing is lost. It is synced when
-//  the queue opens and closes and before a released segment goes away, and written without a sync in between.
+//  the queue opens (both slots then say so, one after the other) and closes and before a released segment goes away, and
+//  written without a sync in between.
 
 internal import CSystem
 internal import Diagnostics

@@ -8,7 +8,8 @@
 //  What is removed stands beside its segment in NNN.gone: 8 bytes each, the letter's number and its checksum. A segment
 //  goes with the last of its letters, and whole segments go when there are too many bytes or they are too old; so a
 //  segment is at most an eighth of the limit. Where the last segment goes its NNN.gone stays, so that no number, and so no
-//  letter's name, is ever given twice: orders that wait and readers' places go by them. Tools read the folder beside a running daemon; writing takes the lock.
+//  letter's name, is ever given twice: orders that wait and readers' places go by them. Tools read the folder beside a
+//  running daemon; writing takes the lock.
 
 internal import CSystem
 public import Codecs

@@ -356,6 +356,12 @@ struct Recovery {
       try file.sync()
       if !hadCheckpoint { try fileSystem.syncFolder(folder) }
       opened.checkpoint = next
+      // The other slot may hold the clean end of an earlier life. Later writes are not synced one by one: where a power
+      // loss takes the newer ones, what is left must not claim that nothing was handed out.
+      next.generation += 1
+      try file.writeFully(next.bytes(), at: Checkpoint.offset(next.generation))
+      try file.sync()
+      opened.checkpoint = next
     } catch {
       // A full disk must not keep the queue from draining.
       if error.code == ENOSPC || error.code == EDQUOT {

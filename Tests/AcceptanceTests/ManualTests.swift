@@ -71,9 +71,32 @@ import Testing
         let client = try TestClient(port: daemon.port("\(name)-1"))
         try client.send(input + "\n")
         client.finishSending()
+      case "dead_letter_queue": try refuse(input, folder.path + "/data/dead_letter_queue")
       default: Issue.record("nobody knows how to send to the input '\(name)'; teach it this test")
       }
     }
+  }
+
+  /// Makes a dead letter of the pipeline `aura` of an event.
+  private func refuse(_ event: String, _ letters: String) throws {
+    let endpoint = try BulkEndpoint { _, _ in .refuse(status: 400, type: "mapper_parsing_exception", text: "{") }
+    defer { endpoint.stop() }
+    let folder = TemporaryFolder()
+    let file = try folder.write(
+      """
+      pipeline: { id: aura }
+      inputs:
+        - tcp: { port: 0, codec: json_lines }
+      outputs:
+        - elasticsearch: { hosts: ['\(endpoint.address)'], index: 'logs' }
+      """, to: "aura.yml")
+    let daemon = try RunningDaemon(in: folder, pipeline: file, settings: ["path.dead_letter_queue=\(letters)"])
+    let client = try TestClient(port: daemon.port("tcp-1"))
+    try client.send(event + "\n")
+    client.finishSending()
+    _ = client.receiveAll()
+    #expect(try waitUntil { try daemon.eventsInQueue() == 0 }, "\(daemon.log)")
+    #expect(daemon.stop() == 0)
   }
 
   /// What `send` sends must arrive as the example shows; fields that it does not show, such as the peer's, may be there.

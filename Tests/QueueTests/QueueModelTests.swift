@@ -444,7 +444,8 @@ private func number(_ name: String) -> Int? { getenv(name).flatMap { Int(String(
       }
       if seed == 400 { Issue.record("nobody noticed \(QueueModelTests.defects[which].0)") }
     }
-    // The planned kind notices it too.
+    // The short kind notices it too, ignored checksums only after thousands.
+    if getenv("QUEUE_REPORT") == nil { return }
     for seed in 1...20_000 {
       do {
         try History(seed: UInt64(seed), faults: faults, plan: QueueModelTests.twoCrashes(seed)).runPlanned(steps: 40)
@@ -521,9 +522,8 @@ private func number(_ name: String) -> Int? { getenv(name).flatMap { Int(String(
       for site in 1...whole.sites {
         let history = History(seed: UInt64(seed), plan: History.Plan(fault: (site, kind)))
         do { try history.runPlanned(steps: 40) } catch {
-          Issue.record(
-            "history \(seed), \(kind) at call \(site) (\(history.faultyCalls)): \(error)\n\(history.trace.suffix(40).joined(separator: "\n"))"
-          )
+          let place = "history \(seed), \(kind) at call \(site) (\(history.faultyCalls))"
+          Issue.record("\(place): \(error)\n\(history.trace.suffix(40).joined(separator: "\n"))")
           return
         }
         for call in history.faultyCalls { met[call, default: 0] += 1 }
