@@ -8,6 +8,10 @@ internal import PluginKit
 struct Stdout: OutputPlugin {
   static let manual = Manual(
     name: "stdout", summary: "Prints events on standard output, one JSON object a line.",
+    details: """
+      It is for looking, and has no overflow queue: while whoever reads standard output does not read, the other outputs \
+      of the pipeline wait as well. Events count as shown where nobody reads at all.
+      """,
     examples: [
       Example(
         "Look at a pipeline", config: "{}",

@@ -94,6 +94,30 @@ private func numbers(_ found: [FollowedLetter]) -> [Int] {
     letters.close()
   }
 
+  @Test(arguments: [FaultyFileSystem.Fault.error(EIO), .short])
+  func `a call that fails makes a follower come again, and it leaves out and repeats nothing`(
+    kind: FaultyFileSystem.Fault
+  ) throws {
+    for step in 1...400 {
+      let disk = FaultyFileSystem(seed: 3)
+      let letters = try DeadLetterQueue(folder: "/d", settings: settings(maxBytes: 64 << 10), fileSystem: disk)
+      for i in 0..<40 { _ = try letters.write([letter(2 * i, bytes: 200), letter(2 * i + 1, bytes: 200)]) }
+      _ = try letters.remove([DeadLetterPosition(segment: 1, index: 3)])
+      let follower = DeadLetterFollower(folder: "/d", fileSystem: disk)
+      let calls = disk.sites
+      disk.fault = (calls + step, kind)
+      var seen: [Int] = []
+      while true {
+        guard let found = try? follower.next(maxLetters: 9, maxBytes: .max) else { continue }
+        if found.isEmpty { break }
+        seen += numbers(found)
+      }
+      #expect(seen == Array(0..<80).filter { $0 != 3 }, "\(kind) at call \(step) (\(disk.faultyCalls))")
+      letters.close()
+      if disk.sites < calls + step { return }
+    }
+  }
+
   @Test func `without its key a segment is named, and with it read`() throws {
     let folder = Folder()
     let key = try #require(BlockKey([UInt8](repeating: 7, count: 32)))

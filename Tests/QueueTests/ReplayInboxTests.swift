@@ -1,6 +1,7 @@
 //  Requests that commands leave for the daemon, on a disk that crashes at any call.
 
 import Diagnostics
+import Glibc
 import Queue
 import TestSupport
 import Testing
@@ -35,6 +36,28 @@ import Testing
           #expect(try !inbox.names().contains(first))
         }
       }
+    }
+  }
+
+  @Test(arguments: [FaultyFileSystem.Fault.error(EIO), .error(ENOSPC), .short])
+  func `a call that fails is told, and what was taken is there as a whole`(kind: FaultyFileSystem.Fault) throws {
+    for site in 1...40 {
+      let disk = FaultyFileSystem(seed: 9)
+      disk.fault = (site, kind)
+      let inbox = ReplayInbox(of: "/d", fileSystem: disk)
+      var made: [String: [UInt8]] = [:]
+      var promised: Set<String> = []
+      for n in 0..<4 {
+        let request = [UInt8](repeating: UInt8(n), count: 1000)
+        made["\(n)"] = request
+        if (try? inbox.hand(request, name: "\(n)")) != nil { promised.insert("\(n)") }
+      }
+      disk.fault = nil
+      disk.restart(.powerLoss)
+      let names = try inbox.names()
+      #expect(promised.isSubset(of: names), "\(kind) at call \(site) (\(disk.faultyCalls))")
+      #expect(promised.count >= 3)
+      for name in names { #expect(try inbox.read(name) == made[name], "\(kind) at call \(site): \(name) is torn") }
     }
   }
 }
