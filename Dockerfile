@@ -5,6 +5,9 @@
 #   docker build -t sluice .
 #   docker run -d --name sluice -p 5044:5044 -p 5000:5000 -p 5001:5001 -p 127.0.0.1:9600:9600 \
 #     -v sluice-data:/var/lib/sluice -e ELASTICSEARCH_HOSTS=http://elasticsearch:9200 --stop-timeout 40 sluice
+#
+# Several servers are separated by commas; credentials are ELASTICSEARCH_USER and ELASTICSEARCH_PASSWORD, or
+# ELASTICSEARCH_API_KEY. The head of pipelines/aura.yml lists all variables.
 
 ARG SWIFT_IMAGE=swift:6.3-bookworm
 ARG DEBIAN_IMAGE=debian:12-slim

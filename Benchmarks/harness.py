@@ -3,6 +3,7 @@
 
 import contextlib
 import datetime
+import itertools
 import json
 import os
 import pathlib
@@ -45,6 +46,27 @@ def lines(events):
         subprocess.run([sys.executable, BENCHMARKS / "generate.py", folder, "--events", str(events)], check=True, stdout=sys.stderr)
         (folder / "done").touch()
     return folder
+
+
+def filter_lines(events):
+    """Lines with a field for each step of cases/filters.yml; no user agent or address twice in a row."""
+    file = lines(events) / "filters.jsonl"
+    if not file.exists():
+        found = []
+        with open(lines(events) / "django.jsonl", encoding="utf-8") as django, open(lines(events) / "access.log", encoding="utf-8") as access:
+            for line, plain in itertools.islice(zip(django, access), 20000):
+                found.append((json.loads(line), plain.rstrip("\n")))
+        agents = sorted({event["user_agent"] for event, _ in found})
+        addresses = sorted({event["client_ip"] for event, _ in found})
+        with open(file, "w", encoding="utf-8") as out:
+            for i, (event, plain) in enumerate(found):
+                values = [str(i * 7919 + k) for k in range(10)]
+                out.write(json.dumps({
+                    "access": plain, "agent": agents[i % len(agents)], "ip": addresses[i % len(addresses)], "iso": event["@timestamp"],
+                    "clf": "%02d/Mar/2026:06:%02d:%02d +0100" % (1 + i % 28, i // 60 % 60, i % 60),
+                    "line": "worker %d: job %s of ann%d@aura.example took %d.5 s, done" % (i % 16, event["correlation_id"], i, i % 90),
+                    "pairs": " ".join("key%d=%s" % pair for pair in enumerate(values)), "columns": " ".join(values)}) + "\n")
+    return file
 
 
 def free_port():

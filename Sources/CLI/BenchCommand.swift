@@ -118,7 +118,8 @@ private func json(_ report: BenchReport) -> String {
 private func micros(_ nanoseconds: Double) -> String { decimals(nanoseconds / 1000, 3) }
 
 /// `value` with `places` digits behind the point.
-private func decimals(_ value: Double, _ places: Int) -> String {
+func decimals(_ value: Double, _ places: Int) -> String {
+  if places == 0 { return String(Int(value.rounded())) }
   let scale = (0..<places).reduce(1) { scale, _ in scale * 10 }
   let scaled = Int((value * Double(scale)).rounded())
   let rest = String(scaled % scale)

@@ -198,7 +198,7 @@ let monitorCommand = Command(
     var looks = 0
     let isScreen = isatty(1) == 1
     while settings.count.map({ looks < $0 }) ?? true {
-      if looks > 0 { usleep(UInt32(min(3_600_000_000, settings.interval.ns / 1000))) }
+      if looks > 0 { waitOut(settings.interval) }
       looks += 1
       var now = ClusterGlance()
       var trouble: String?

@@ -10,47 +10,51 @@ internal import Pipeline
 internal import Queue
 internal import Records
 
-/// What names the letters that a command is about.
-private protocol LetterChoice: LaunchArguments {
-  var id: String? { get set }
-  var folder: String? { get set }
-  var condition: String? { get set }
-  var letters: [String] { get set }
+/// Which letters a command is about.
+struct LetterChoice: Sendable {
+  var id: String?
+  var folder: String?
+  var condition: String?
+  var letters: [String] = []
 }
 
-extension LetterChoice {
+private protocol ChoosesLetters: LaunchArguments {
+  var choice: LetterChoice { get set }
+}
+
+extension ChoosesLetters {
   fileprivate static var letterArguments: [Argument<Self>] {
     launchArguments + [
-      .option("--id", \.id, "ID", "The pipeline whose letters are meant.", defaultText: "all pipelines"),
+      .option("--id", \.choice.id, "ID", "The pipeline whose letters are meant.", defaultText: "all pipelines"),
       .option(
-        "--folder", \.folder, "FOLDER", "The folder of one pipeline's letters; settings are not read then.",
-        completion: .folders),
+        "--folder", \.choice.folder, "FOLDER",
+        "The folder of one pipeline's letters; settings are not read then.", completion: .folders),
       .option(
-        "--where", \.condition, "CONDITION",
+        "--where", \.choice.condition, "CONDITION",
         "Only letters whose event meets this, such as '[@metadata][dead_letter][type] == \"mapper_parsing_exception\"'."
       ),
-      .positional("LETTER", \.letters, "Letters by their names, as `dlq list` prints them: 17-3."),
+      .positional("LETTER", \.choice.letters, "Letters by their names, as `dlq list` prints them: 17-3."),
     ]
   }
 
   /// The folders of letters and which of them are meant; nil after a message.
   fileprivate func chosen(_ command: String) -> (places: [QueueLocation], selection: LetterSelection)? {
     var selection = LetterSelection()
-    for name in letters {
+    for name in choice.letters {
       guard let position = DeadLetterPosition(name) else {
         writeError("sluice \(command): '\(name)' is no letter; `sluice dlq list` names them, such as 17-3")
         return nil
       }
       selection.positions.insert(position)
     }
-    if let condition {
+    if let condition = choice.condition {
       do { selection.condition = try Condition(condition) } catch {
         writeError("sluice \(command): broken condition at character \(error.offset): \(error.text)")
         return nil
       }
     }
     guard let places = places(command) else { return nil }
-    if !letters.isEmpty, places.count > 1 {
+    if !choice.letters.isEmpty, places.count > 1 {
       writeError("sluice \(command): \(places.count) pipelines have letters; name one with --id")
       return nil
     }
@@ -58,14 +62,14 @@ extension LetterChoice {
   }
 
   private func places(_ command: String) -> [QueueLocation]? {
-    if let folder { return [QueueLocation(id: folder, folder: folder)] }
+    if let folder = choice.folder { return [QueueLocation(id: folder, folder: folder)] }
     let problems = Problems()
-    let configuration = Configuration.load(options, opensFiles: true, problems: problems)
+    let configuration = Configuration.load(launch.options, opensFiles: true, problems: problems)
     guard report(problems) else { return nil }
     let all = deadLetterLocations(configuration, problems: problems)
-    let found = id.map { id in all.filter { $0.id == id } } ?? all
+    let found = choice.id.map { id in all.filter { $0.id == id } } ?? all
     if found.isEmpty {
-      let what = id.map { "pipeline '\($0)' has no dead letters" } ?? "there are no dead letters"
+      let what = choice.id.map { "pipeline '\($0)' has no dead letters" } ?? "there are no dead letters"
       writeError("sluice \(command): \(what) below \(configuration.dataFolder); --data names another folder")
       return nil
     }
@@ -106,15 +110,9 @@ enum LetterGrouping: String, ArgumentEnum {
   static var blank: LetterGrouping { .cause }
 }
 
-struct LetterListArguments: LetterChoice {
-  var config: String?
-  var pipelines: [String] = []
-  var data: String?
-  var set: [String] = []
-  var id: String?
-  var folder: String?
-  var condition: String?
-  var letters: [String] = []
+struct LetterListArguments: ChoosesLetters {
+  var launch = Launch()
+  var choice = LetterChoice()
   var by: LetterGrouping?
   static let arguments: [Argument<LetterListArguments>] =
     letterArguments + [.option("--by", \.by, "GROUP", "Count letters by this instead of naming each.")]
@@ -187,15 +185,9 @@ private func shortened(_ text: String) -> String {
 
 // MARK: show and export
 
-struct LetterArguments: LetterChoice {
-  var config: String?
-  var pipelines: [String] = []
-  var data: String?
-  var set: [String] = []
-  var id: String?
-  var folder: String?
-  var condition: String?
-  var letters: [String] = []
+struct LetterArguments: ChoosesLetters {
+  var launch = Launch()
+  var choice = LetterChoice()
   static let arguments: [Argument<LetterArguments>] = letterArguments
 }
 
@@ -253,15 +245,9 @@ let letterExportCommand = Command(
 
 // MARK: purge
 
-struct LetterPurgeArguments: LetterChoice {
-  var config: String?
-  var pipelines: [String] = []
-  var data: String?
-  var set: [String] = []
-  var id: String?
-  var folder: String?
-  var condition: String?
-  var letters: [String] = []
+struct LetterPurgeArguments: ChoosesLetters {
+  var launch = Launch()
+  var choice = LetterChoice()
   var all = false
   static let arguments: [Argument<LetterPurgeArguments>] =
     letterArguments + [.flag("--all", \.all, "Every letter; needed where neither letters nor a condition are given.")]
@@ -272,7 +258,7 @@ let letterPurgeCommand = Command(
   details: "Beside a running daemon the order is handed to it; without one it is done at once.",
   examples: [("dlq purge --id aura --where '[level] == \"DEBUG\"'", "removes what nobody will miss")]
 ) { (settings: LetterPurgeArguments) -> Int32 in
-  guard settings.all || !settings.letters.isEmpty || settings.condition != nil else {
+  guard settings.all || !settings.choice.letters.isEmpty || settings.choice.condition != nil else {
     writeError("sluice dlq purge: name letters, a --where condition, or --all")
     return 2
   }
@@ -298,19 +284,14 @@ private func settingsOf(_ place: QueueLocation) -> DeadLetterSettings {
 
 // MARK: replay
 
-struct LetterReplayArguments: LetterChoice {
-  var config: String?
-  var pipelines: [String] = []
-  var data: String?
+struct LetterReplayArguments: ChoosesLetters {
+  var launch = Launch()
+  var choice = LetterChoice()
   var set: [String] = []
-  var id: String?
-  var folder: String?
-  var condition: String?
-  var letters: [String] = []
   var pipeline: String?
   var remove: [String] = []
   var isDryRun = false
-  // `--set` is the mending here; settings come from file and environment.
+  // `--set` mends letters here; settings come from file and environment.
   static let arguments: [Argument<LetterReplayArguments>] =
     letterArguments.filter { $0.name != "--set" } + [
       .option(
@@ -322,13 +303,6 @@ struct LetterReplayArguments: LetterChoice {
         "--remove", \.remove, "FIELD", "Remove a field before sending; may be given more than once."),
       .flag("--dry-run", \.isDryRun, "Print the events as they would be sent, a JSON object a line, and send nothing."),
     ]
-  var options: LaunchOptions {
-    var options = LaunchOptions()
-    options.configFile = config
-    options.pipelines = pipelines
-    options.dataFolder = data
-    return options
-  }
 }
 
 let letterReplayCommand = Command(
@@ -395,7 +369,7 @@ private func dryRun(_ settings: LetterReplayArguments, _ request: ReplayRequest)
 
 // MARK: Shared
 
-extension LetterChoice {
+extension ChoosesLetters {
   /// Collects the letters of each folder and calls `body` with a request that names them.
   fileprivate func hand(
     _ command: String, _ request: ReplayRequest, _ body: (QueueLocation, ReplayRequest) throws -> Void
@@ -429,9 +403,4 @@ private func hasDaemon(_ folder: String) -> Bool {
   } catch {
     return error.code == EWOULDBLOCK
   }
-}
-
-private func flush(_ out: inout ByteBuffer) -> Bool {
-  defer { out.removeAll() }
-  return writeAll(out.bytes, to: 1)
 }

@@ -6,32 +6,12 @@ internal import Diagnostics
 internal import Glibc
 internal import Pipeline
 
-/// Options that every command on pipelines has.
-protocol LaunchArguments: CommandSettings {
-  var config: String? { get set }
-  var pipelines: [String] { get set }
-  var data: String? { get set }
-  var set: [String] { get set }
-}
-
-extension LaunchArguments {
-  static var launchArguments: [Argument<Self>] {
-    [
-      .option(
-        "-c, --config", \.config, "FILE", "The settings file.",
-        defaultText: "./config/sluice.yml, or /etc/sluice/sluice.yml under systemd", completion: .files),
-      .option(
-        "-p, --pipelines", \.pipelines, "PATH",
-        "A pipeline file or a folder of them; may be given more than once.",
-        defaultText: "path.pipelines of the settings", completion: .files),
-      .option(
-        "--data", \.data, "FOLDER", "Where queue and dead letters lie.", defaultText: "path.data of the settings",
-        completion: .folders),
-      .option(
-        "--set", \.set, "KEY=VALUE",
-        "A setting that beats file and environment; may be given more than once."),
-    ]
-  }
+/// Which settings, pipelines and data a command works with.
+struct Launch: Sendable {
+  var config: String?
+  var pipelines: [String] = []
+  var data: String?
+  var set: [String] = []
 
   var options: LaunchOptions {
     var options = LaunchOptions()
@@ -43,13 +23,36 @@ extension LaunchArguments {
   }
 }
 
+/// Options that every command on pipelines has.
+protocol LaunchArguments: CommandSettings {
+  var launch: Launch { get set }
+}
+
+extension LaunchArguments {
+  static var launchArguments: [Argument<Self>] {
+    [
+      .option(
+        "-c, --config", \.launch.config, "FILE", "The settings file.",
+        defaultText: "./config/sluice.yml, or /etc/sluice/sluice.yml under systemd", completion: .files),
+      .option(
+        "-p, --pipelines", \.launch.pipelines, "PATH",
+        "A pipeline file or a folder of them; may be given more than once.",
+        defaultText: "path.pipelines of the settings", completion: .files),
+      .option(
+        "--data", \.launch.data, "FOLDER", "Where queue and dead letters lie.",
+        defaultText: "path.data of the settings",
+        completion: .folders),
+      .option(
+        "--set", \.launch.set, "KEY=VALUE",
+        "A setting that beats file and environment; may be given more than once."),
+    ]
+  }
+}
+
 // MARK: run
 
 struct RunArguments: LaunchArguments {
-  var config: String?
-  var pipelines: [String] = []
-  var data: String?
-  var set: [String] = []
+  var launch = Launch()
   static let arguments: [Argument<RunArguments>] = launchArguments
 }
 
@@ -57,16 +60,13 @@ let runCommand = Command(
   "run", "Run the daemon in the foreground",
   details: "TERM and INT stop it: inputs close, what is in flight is finished, the rest stays on disk."
 ) { (settings: RunArguments) -> Int32 in
-  runDaemon(settings.options)
+  runDaemon(settings.launch.options)
 }
 
 // MARK: check
 
 struct CheckArguments: LaunchArguments {
-  var config: String?
-  var pipelines: [String] = []
-  var data: String?
-  var set: [String] = []
+  var launch = Launch()
   var resolve = false
   static let arguments: [Argument<CheckArguments>] =
     launchArguments + [
@@ -79,7 +79,7 @@ let checkCommand = Command(
   details: "Every problem is printed with its place: FILE:LINE:COLUMN: error: TEXT [code]."
 ) { (settings: CheckArguments) -> Int32 in
   let problems = Problems()
-  let configuration = Configuration.load(settings.options, opensFiles: settings.resolve, problems: problems)
+  let configuration = Configuration.load(settings.launch.options, opensFiles: settings.resolve, problems: problems)
   let compiled = configuration.compile(resolves: settings.resolve, problems: problems)
   checkPorts(of: compiled, problems: problems)
   checkDaemon(configuration, opensFiles: settings.resolve, problems: problems)
@@ -93,10 +93,7 @@ let checkCommand = Command(
 // MARK: try
 
 struct TryArguments: LaunchArguments {
-  var config: String?
-  var pipelines: [String] = []
-  var data: String?
-  var set: [String] = []
+  var launch = Launch()
   var input: String?
   var plain = false
   var metadata = false
@@ -114,7 +111,7 @@ let tryCommand = Command(
   examples: [("try -p pipelines/aura.yml < events.jsonl", "prints the events as they would be sent")]
 ) { (settings: TryArguments) -> Int32 in
   let problems = Problems()
-  let configuration = Configuration.load(settings.options, opensFiles: true, problems: problems)
+  let configuration = Configuration.load(settings.launch.options, opensFiles: true, problems: problems)
   let compiled = configuration.compile(resolves: true, parts: [.inputs, .filters], problems: problems)
   guard report(problems), let pipeline = compiled.first else { return 1 }
   if compiled.count > 1 {
@@ -170,6 +167,14 @@ let testCommand = Command(
 }
 
 // MARK: Shared
+
+/// Writes what was collected to standard output.
+///
+/// - Returns: False where nobody reads it any more.
+func flush(_ out: inout ByteBuffer) -> Bool {
+  defer { out.removeAll() }
+  return writeAll(out.bytes, to: 1)
+}
 
 /// Prints problems on standard error; false when there is an error among them.
 func report(_ problems: Problems) -> Bool {

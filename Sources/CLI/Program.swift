@@ -8,7 +8,7 @@ let program: Program = Program(
   name: "sluice", version: Version.text, summary: "A log-ingestion daemon: Beats, HTTP and TCP in, Elasticsearch out",
   commands: [
     runCommand, checkCommand, tryCommand, testCommand, benchCommand,
-    queueStatsCommand, queueCheckCommand, queueDumpCommand, queueRepairCommand,
+    queueStatsCommand, queueCheckCommand, queueDumpCommand, queueRepairCommand, queueBenchCommand,
     letterListCommand, letterShowCommand, letterExportCommand, letterPurgeCommand, letterReplayCommand,
     replayCommand, docsCommand, schemaCommand,
     clusterHealthCommand, clusterSetupCommand, clusterTemplatesCommand, clusterIndicesCommand, clusterCleanupCommand,

@@ -7,27 +7,29 @@ internal import Events
 internal import Glibc
 internal import Queue
 
-struct QueueArguments: LaunchArguments {
-  var config: String?
-  var pipelines: [String] = []
-  var data: String?
-  var set: [String] = []
+/// Which queues a command is about.
+struct QueueChoice: Sendable {
   var id: String?
   var folder: String?
-  static let arguments: [Argument<QueueArguments>] = launchArguments + queueArguments
 }
 
-struct QueueDumpArguments: LaunchArguments {
-  var config: String?
-  var pipelines: [String] = []
-  var data: String?
-  var set: [String] = []
-  var id: String?
-  var folder: String?
+private protocol ChoosesQueues: LaunchArguments {
+  var choice: QueueChoice { get set }
+}
+
+struct QueueArguments: ChoosesQueues {
+  var launch = Launch()
+  var choice = QueueChoice()
+  static let arguments: [Argument<QueueArguments>] = queueArguments
+}
+
+struct QueueDumpArguments: ChoosesQueues {
+  var launch = Launch()
+  var choice = QueueChoice()
   var payload = false
   var all = false
   static let arguments: [Argument<QueueDumpArguments>] =
-    launchArguments + queueArguments + [
+    queueArguments + [
       .flag(
         "--payload", \.payload,
         "Print the payloads alone, byte for byte as they arrived, a line feed behind each; one may hold line feeds itself."
@@ -36,32 +38,24 @@ struct QueueDumpArguments: LaunchArguments {
     ]
 }
 
-/// What names the queues that a command is about.
-private protocol QueueChoice: LaunchArguments {
-  var id: String? { get set }
-  var folder: String? { get set }
-}
-
-extension QueueArguments: QueueChoice {}
-extension QueueDumpArguments: QueueChoice {}
-
-extension QueueChoice {
+extension ChoosesQueues {
   fileprivate static var queueArguments: [Argument<Self>] {
-    [
-      .option("--id", \.id, "ID", "The pipeline whose queue is meant.", defaultText: "all pipelines"),
+    launchArguments + [
+      .option("--id", \.choice.id, "ID", "The pipeline whose queue is meant.", defaultText: "all pipelines"),
       .option(
-        "--folder", \.folder, "FOLDER", "The folder of one queue; settings are not read then.", completion: .folders),
+        "--folder", \.choice.folder, "FOLDER", "The folder of one queue; settings are not read then.",
+        completion: .folders),
     ]
   }
 
   /// The queues that are meant, by their names; nil after a message.
   fileprivate func queues(for command: String) -> [QueueLocation]? {
-    if let folder { return [QueueLocation(id: folder, folder: folder)] }
+    if let folder = choice.folder { return [QueueLocation(id: folder, folder: folder)] }
     let problems = Problems()
-    let configuration = Configuration.load(options, opensFiles: true, problems: problems)
+    let configuration = Configuration.load(launch.options, opensFiles: true, problems: problems)
     guard report(problems) else { return nil }
     var found = queueLocations(configuration, problems: problems)
-    if let id {
+    if let id = choice.id {
       found = found.filter { $0.id == id || $0.id.hasPrefix(id + "/overflow/") }
       if found.isEmpty {
         writeError("sluice \(command): pipeline '\(id)' has no queue below \(configuration.dataFolder)")
@@ -187,10 +181,7 @@ private func append(_ record: QueueDumpRecord, to out: inout ByteBuffer) {
     appendQuoted(record.payload, to: &out)
   } else {
     out.append(",\"payload_hex\":\"")
-    for byte in record.payload {
-      let digits = String(byte, radix: 16)
-      out.append(text: digits.utf8.count == 1 ? "0" + digits : digits)
-    }
+    out.append(hexadecimal: record.payload)
     out.append("\"")
   }
   out.append("}\n")
@@ -203,9 +194,87 @@ private func appendText(_ bytes: [UInt8], to out: inout ByteBuffer) {
   }
 }
 
-private func flush(_ out: inout ByteBuffer) -> Bool {
-  defer { out.removeAll() }
-  return writeAll(out.bytes, to: 1)
+// MARK: bench
+
+struct QueueBenchArguments: CommandSettings {
+  var folder = "."
+  var writers = 16
+  var recordBytes = 600
+  var batch = 500
+  var seconds = 6
+  var backlog = 1024
+  var format = BenchFormat.table
+  static let arguments: [Argument<QueueBenchArguments>] = [
+    .option(
+      "--folder", \.folder, "FOLDER", "Where on the disk; a folder is made there and removed.", completion: .folders),
+    .option("--writers", \.writers, "N", "Connections that append, each waiting for its acknowledgement."),
+    .option("--record-bytes", \.recordBytes, "N", "Bytes of a record."),
+    .option("--batch", \.batch, "N", "Records of an append."),
+    .option("--seconds", \.seconds, "N", "How long the queue is under full load, and how long under half."),
+    .option("--backlog", \.backlog, "MIB", "Backlog whose opening is measured."),
+    .option("--format", \.format, "FORMAT", "A table, or one JSON object."),
+  ]
+}
+
+let queueBenchCommand = Command(
+  "queue bench", "Measure what the queue makes of a disk",
+  details: """
+    The disk's own speed (1 MiB written and synced, again and again), what the queue acknowledges beside it with every \
+    record on the disk, how long acknowledgements take under full and under half that load, and how long a backlog takes \
+    to open. Needs free space of twice the backlog.
+    """,
+  examples: [("queue bench --folder /var/lib/sluice", "what to expect of the disk that the daemon will use")]
+) { (settings: QueueBenchArguments) -> Int32 in
+  let limits = [
+    ("--writers", settings.writers, 1...1024), ("--record-bytes", settings.recordBytes, 1...1 << 20),
+    ("--batch", settings.batch, 1...100_000), ("--seconds", settings.seconds, 1...3600),
+    ("--backlog", settings.backlog, 1...1 << 20),
+  ]
+  for (name, value, range) in limits where !range.contains(value) {
+    writeError("sluice queue bench: \(name) must be from \(range.lowerBound) to \(range.upperBound)")
+    return 2
+  }
+  var options = QueueBenchOptions()
+  options.folder = settings.folder
+  options.writers = settings.writers
+  options.recordBytes = settings.recordBytes
+  options.batchRecords = settings.batch
+  options.seconds = settings.seconds
+  options.backlogBytes = settings.backlog << 20
+  Log.configure(level: .warn, format: .plain)
+  do throws(QueueOpenError) {
+    print(shown(try benchQueue(options), settings.format))
+    return 0
+  } catch {
+    writeError("sluice queue bench: \(error)")
+    return 1
+  }
+}
+
+private func shown(_ report: QueueBenchReport, _ format: BenchFormat) -> String {
+  let share = report.diskSpeed > 0 ? 100 * report.queueSpeed / report.diskSpeed : 0
+  let figures: [(name: String, key: String, value: Double, places: Int, unit: String)] = [
+    ("disk, 1 MiB written and synced", "disk_mib_per_second", report.diskSpeed, 0, "MiB/s"),
+    ("queue, acknowledged", "queue_mib_per_second", report.queueSpeed, 0, "MiB/s"),
+    ("share of the disk", "share_percent", share, 1, "%"),
+    ("records", "records_per_second", report.recordsPerSecond, 0, "/s"),
+    ("syncs", "syncs_per_second", report.syncsPerSecond, 0, "/s"),
+    ("acknowledgement, full load, half within", "full_p50_ms", report.full.p50, 2, "ms"),
+    ("acknowledgement, full load, 99 % within", "full_p99_ms", report.full.p99, 2, "ms"),
+    ("acknowledgement, half load, half within", "half_p50_ms", report.half.p50, 2, "ms"),
+    ("acknowledgement, half load, 99 % within", "half_p99_ms", report.half.p99, 2, "ms"),
+    ("backlog", "backlog_mib", Double(report.backlogBytes >> 20), 0, "MiB"),
+    ("opening it", "open_ms", report.openMilliseconds, 1, "ms"),
+  ]
+  if format == .json {
+    return "{" + figures.map { "\"\($0.key)\":\(decimals($0.value, $0.places))" }.joined(separator: ",") + "}"
+  }
+  let width = figures.reduce(0) { max($0, $1.name.count) }
+  return figures.map { figure in
+    let value = decimals(figure.value, figure.places)
+    let indent = String(repeating: " ", count: width - figure.name.count + max(0, 10 - value.count))
+    return "\(figure.name)\(indent)\(value) \(figure.unit)"
+  }.joined(separator: "\n")
 }
 
 // MARK: Shared

@@ -31,10 +31,7 @@ struct MomentText: ArgumentValue {
 }
 
 struct ReplayArguments: LaunchArguments {
-  var config: String?
-  var pipelines: [String] = []
-  var data: String?
-  var set: [String] = []
+  var launch = Launch()
   var id: String?
   var from: MomentText?
   var to: MomentText?
@@ -76,7 +73,7 @@ let replayCommand = Command(
     return 2
   }
   let problems = Problems()
-  let configuration = Configuration.load(settings.options, opensFiles: true, problems: problems)
+  let configuration = Configuration.load(settings.launch.options, opensFiles: true, problems: problems)
   guard report(problems) else { return 1 }
   let queues = queueLocations(configuration, problems: problems).filter {
     // What lies in overflow queues is not delivered.

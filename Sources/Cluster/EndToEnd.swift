@@ -2,7 +2,6 @@
 
 internal import Diagnostics
 internal import Events
-internal import Glibc
 internal import Outputs
 
 /// What each hop took.
@@ -14,7 +13,7 @@ public struct EndToEndTimes: Sendable {
 }
 
 /// Waits for a moment between two questions.
-func pauseBriefly() { usleep(200_000) }
+func pauseBriefly() { waitOut(.milliseconds(200)) }
 
 extension ClusterClient {
   /// - Parameter input: The daemon's HTTP input: `http://localhost:5000`.

@@ -55,12 +55,14 @@ public enum FieldList {
       ("host.architecture", name), ("host.id", name), ("host.containerized", .boolean), ("host.os", .open),
       ("agent.name", name), ("agent.type", name), ("agent.version", name), ("agent.id", name),
       ("agent.ephemeral_id", name), ("agent.hostname", name), ("container.id", name), ("container.name", name),
-      ("container.image.name", name), ("log.offset", .number("long")), ("log.flags", name),
+      ("container.image.name", name), ("log.offset", .number("long")), ("log.flags", name), ("log.level", .keyword(32)),
       ("log.file.path", .keyword(1024)), ("log.file.inode", name), ("log.file.device_id", name),
       ("input.type", name), ("event.dataset", name), ("event.module", name), ("event.category", name),
       ("event.action", name), ("event.outcome", name), ("event.duration", .number("long")), ("event.ingested", .date),
       ("event.created", .date), ("event.timezone", name), ("event.original", .kept), ("ecs.version", name),
       ("program", name), ("pid", name), ("priority", name), ("logsource", name), ("facility", name),
+      ("syslog_facility", name), ("syslog_facility_code", .number("short")), ("syslog_severity", name),
+      ("syslog_severity_code", .number("short")),
     ])
 
   private static let web = fields(
@@ -69,6 +71,8 @@ public enum FieldList {
       ("client_ip", .address), ("method", .keyword(16)), ("path", .words(2048)), ("query_string", .keyword(2048)),
       ("status_code", .number("short")), ("request_duration", .number("float")), ("response_size", .number("long")),
       ("bytes", .number("long")), ("httpversion", .keyword(16)), ("ident", name), ("auth", name),
+      ("rawrequest", .keyword(2048)), ("server_name", name), ("server_port", .number("integer")), ("http_host", name),
+      ("upstream", .keyword(2048)),
       ("referer", .keyword(2048)), ("referrer", .keyword(2048)), ("performance_category", .keyword(32)),
       ("slow_request", .boolean), ("db_heavy", .boolean), ("db_queries", .number("integer")),
       ("db_time", .number("float")), ("cache_hits", .number("integer")), ("cache_misses", .number("integer")),

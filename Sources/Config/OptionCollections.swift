@@ -25,7 +25,7 @@ extension Array: OptionValue where Element: OptionValue {
           isUnresolved: node.isUnresolved)
       }
     }
-    let values = items.map { Element.read($0, context) }
+    let values = items.map { Element.read($0, context.reading($0)) }
     return values.contains { $0 == nil } ? nil : values.compactMap { $0 }
   }
   public var optionText: String? { "[" + compactMap(\.optionText).joined(separator: ", ") + "]" }
@@ -74,7 +74,7 @@ public struct OrderedMap<Key: OptionValue, Value: OptionValue>: OptionValue, Exp
       let inner = OptionContext(
         problems: context.problems, option: "\(context.option): \(excerpt(of: pair.key))", owner: context.owner,
         unit: context.unit)
-      let value = Value.read(pair.value, inner)
+      let value = Value.read(pair.value, inner.reading(pair.value))
       if let key, let value {
         result.entries.append(
           Entry(key: key, value: value, keyPosition: pair.keyPosition, valuePosition: pair.value.position))

@@ -34,7 +34,7 @@ public final class OptionReader {
     known.append(option.name)
     if option.base.isObsolete { obsolete[option.name] = option.base.sentence }
     guard let entry = given(option.name) else {
-      if option.isRequired { missing(option.base) }
+      if option.isRequired, !holdsUnresolved(option.name) { missing(option.base) }
       return
     }
     if option.base.isObsolete {
@@ -61,6 +61,11 @@ public final class OptionReader {
   private func given(_ name: String) -> YAMLEntry? {
     guard let entry = entries.first(where: { $0.key == name }), !entry.value.isEmptied else { return nil }
     return entry
+  }
+
+  /// The option's value cannot be judged: part of it is not known, and that was said where it had to be.
+  public func holdsUnresolved(_ name: String) -> Bool {
+    entries.first { $0.key == name }?.value.holdsUnresolved ?? false
   }
 
   public func isGiven(_ name: String) -> Bool { given(name) != nil }
@@ -95,11 +100,10 @@ extension PluginSettings {
 }
 
 extension Option {
-  /// Reads a value. A text that is unknown in this run, because files are not opened, is never at fault.
+  /// Reads a value.
   func read(_ node: YAMLNode, owner: OptionOwner, problems: Problems, into settings: inout Settings) {
-    let context = OptionContext(
-      problems: node.isUnresolved ? Problems() : problems, option: name, owner: owner, unit: base.unit)
-    read(node, context, &settings)
+    let context = OptionContext(problems: problems, option: name, owner: owner, unit: base.unit)
+    read(node, context.reading(node), &settings)
   }
 }
 

@@ -1,12 +1,30 @@
 //  The plain types of options: texts, numbers, booleans, enumerations. The rules are those of Logstash, so that a
 //  configuration carries over, and strict, so that a slip is found before the first event.
 
+public import Diagnostics
+
 extension String: OptionValue {
   public static var typeName: String { "text" }
   public static func read(_ node: YAMLNode, _ context: OptionContext) -> String? {
     context.text(node, expected: "text")
   }
   public var optionText: String? { yamlText(self) }
+}
+
+/// Text that knows where its characters stand in the file, for errors inside it.
+public struct PlacedText: OptionValue {
+  public let text: String
+  private let node: YAMLNode
+
+  public static var typeName: String { String.typeName }
+  public static func read(_ node: YAMLNode, _ context: OptionContext) -> PlacedText? {
+    context.text(node, expected: "text").map { PlacedText(text: $0, node: node) }
+  }
+  public var optionText: String? { text.optionText }
+
+  public var position: SourcePosition { node.position }
+  /// - Parameter index: Counts Unicode scalars from 0.
+  public func position(ofCharacter index: Int) -> SourcePosition { node.position(ofCharacter: index) }
 }
 
 extension Bool: OptionValue {

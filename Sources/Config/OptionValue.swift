@@ -120,6 +120,11 @@ public struct OptionContext {
     self.unit = unit
   }
 
+  /// For reading one scalar: a text that is not known is never at fault.
+  func reading(_ node: YAMLNode) -> OptionContext {
+    node.isUnresolved ? OptionContext(problems: Problems(), option: option, owner: owner, unit: unit) : self
+  }
+
   /// `'port' of input 'beats'`
   public var phrase: String { owner.phrase.isEmpty ? "'\(option)'" : "'\(option)' of \(owner.phrase)" }
 

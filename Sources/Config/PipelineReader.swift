@@ -57,7 +57,9 @@ final class PipelineReader {
   }
 
   private func readID(into file: inout PipelineFile) {
-    if let entry = file.settings.entry("pipeline.id"), !entry.value.isEmptied {
+    let given = file.settings.entry("pipeline.id")
+    if given?.value.isUnresolved == true { return }
+    if let entry = given, !entry.value.isEmptied {
       file.idPosition = entry.value.position
       let context = OptionContext(
         problems: problems, option: "id", owner: OptionOwner("the pipeline", at: entry.value.position))
@@ -115,7 +117,14 @@ final class PipelineReader {
         hint: "a step of '\(section.key)' takes 'when'")
       return nil
     }
-    let names = entries.filter { !Self.stepKeys.contains($0.key) }
+    var names = entries.filter { !Self.stepKeys.contains($0.key) }
+    if names.count > 1, let i = names.firstIndex(where: { nearestName(to: $0.key, among: Self.stepKeys) != nil }) {
+      let misspelt = names.remove(at: i)
+      problems.error(
+        misspelt.keyPosition, "a step has no '\(excerpt(of: misspelt.key))' beside its plugin",
+        code: "config.bad-shape",
+        hint: nearestName(to: misspelt.key, among: Self.stepKeys).map { "did you mean '\($0)'?" })
+    }
     guard let name = names.first else {
       problems.error(node.position, "this step names no plugin", code: "config.bad-shape")
       return nil
@@ -224,7 +233,7 @@ final class PipelineReader {
   }
 
   private func readStepID(_ node: YAMLNode, _ name: YAMLEntry, _ section: PluginStep.Section) -> String? {
-    if node.isEmptied { return nil }
+    if node.isEmptied || node.isUnresolved { return nil }
     let owner = OptionOwner.plugin(section.rawValue, name.key, at: name.keyPosition)
     let context = OptionContext(problems: problems, option: "id", owner: owner)
     guard let id = String.read(node, context) else { return nil }

@@ -37,6 +37,7 @@ public struct VariableSource: Sendable {
     public var text: String
     public var heldVariable = false
     public var isSecret = false
+    /// Something has no value here: it was reported, or stands in a file that this run does not open.
     public var isUnresolved = false
   }
 
@@ -99,7 +100,11 @@ public struct VariableSource: Sendable {
         out += "***".utf8
         return
       }
-      out += secret(name, String(decoding: rest, as: UTF8.self), position, problems)
+      if let bytes = secret(name, String(decoding: rest, as: UTF8.self), position, problems) {
+        out += bytes
+      } else {
+        result.isUnresolved = true
+      }
     } else if let value = environment[name] {
       out += value.utf8
     } else if let rest = variable.rest {
@@ -109,25 +114,27 @@ public struct VariableSource: Sendable {
         problems.error(position, "variables are nested deeper than 16 levels", code: "config.too-deep")
       }
     } else {
+      result.isUnresolved = true
       problems.error(
         position, "the variable '\(name)' is not set", code: "config.unset-variable",
         hint: "set it, or give a default: ${\(name):…}; the literal is written $${\(name)}")
     }
   }
 
-  private func secret(_ kind: String, _ name: String, _ position: SourcePosition, _ problems: Problems) -> [UInt8] {
+  /// - Returns: nil after a problem.
+  private func secret(_ kind: String, _ name: String, _ position: SourcePosition, _ problems: Problems) -> [UInt8]? {
     var path = name
     if kind == "credential" {
       guard let folder = environment["CREDENTIALS_DIRECTORY"], !folder.isEmpty else {
         problems.error(
           position, "there are no systemd credentials here for '\(excerpt(of: name))'", code: "config.unset-variable",
           hint: "the service needs LoadCredential=\(excerpt(of: name)):PATH")
-        return []
+        return nil
       }
       guard !name.isEmpty, name != ".", name != "..", !name.utf8.contains(UInt8(ascii: "/")) else {
         problems.error(
           position, "'\(excerpt(of: name))' is no name of a systemd credential", code: "config.unset-variable")
-        return []
+        return nil
       }
       path = folder + "/" + name
     }
@@ -137,13 +144,13 @@ public struct VariableSource: Sendable {
       if bytes.last == 13 { bytes.removeLast() }
       if YAML.firstInvalidByte(in: bytes) != nil {
         problems.error(position, "'\(excerpt(of: path))' holds no valid UTF-8", code: "config.encoding")
-        return []
+        return nil
       }
       return bytes
     } catch {
       problems.error(
         position, "'\(excerpt(of: path))' cannot be read: \(error.reason)", code: "config.unreadable-file")
-      return []
+      return nil
     }
   }
 

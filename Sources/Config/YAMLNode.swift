@@ -25,7 +25,7 @@ public final class YAMLNode: Sendable {
   public let heldVariable: Bool
   /// Some of the scalar's text is a secret: from a file or a systemd credential. Messages show it as `***`.
   public let isSecret: Bool
-  /// The scalar's text is not known because files are not opened in this run; `***` stands in its place.
+  /// The scalar's text is not known: a variable has no value, which was reported, or files are not opened in this run.
   public let isUnresolved: Bool
   /// The scalar as it is written in the file, before variables were replaced.
   public let writtenText: String?
@@ -93,6 +93,15 @@ public final class YAMLNode: Sendable {
   /// A variable emptied the whole text, which counts as not given.
   public var isEmptied: Bool {
     if case .scalar(let text) = content { text.isEmpty && heldVariable } else { false }
+  }
+
+  /// Some scalar of this tree has a text that is not known.
+  public var holdsUnresolved: Bool {
+    switch content {
+    case .scalar: isUnresolved
+    case .list(let items): items.contains { $0.holdsUnresolved }
+    case .map(let entries): entries.contains { $0.value.holdsUnresolved }
+    }
   }
 
   /// The entry of `key`, if this is a map that holds it.

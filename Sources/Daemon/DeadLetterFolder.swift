@@ -11,22 +11,7 @@ internal import Records
 
 /// The dead letters that are on disk: of the configured pipelines, and of others that were configured once.
 package func deadLetterLocations(_ configuration: Configuration, problems: Problems) -> [QueueLocation] {
-  var found: [QueueLocation] = []
-  for file in configuration.files {
-    let settings = configuration.settings.pipeline(file, problems: problems)
-    let folder = deadLetterFolder(of: file.id, settings, configuration)
-    if Configuration.isFolder(folder) {
-      found.append(QueueLocation(id: file.id, folder: folder, keys: lookingKeys(settings)))
-    }
-  }
-  let root = configuration.dataFolder + "/dead_letter_queue"
-  for name in folderNames(in: root) where !found.contains(where: { $0.folder == "\(root)/\(name)" }) {
-    if Configuration.isFolder("\(root)/\(name)") {
-      let keys = lookingKeys(configuration.settings.daemon.pipeline)
-      found.append(QueueLocation(id: name, folder: "\(root)/\(name)", keys: keys))
-    }
-  }
-  return found
+  locations(configuration, problems, below: configuration.dataFolder + "/dead_letter_queue", deadLetterFolder)
 }
 
 /// A letter with its header read.
@@ -88,10 +73,7 @@ package struct LetterView {
         appendQuoted(arrived, to: &out)
       } else {
         out.append(",\"arrived_hex\":\"")
-        for byte in arrived {
-          let digits = String(byte, radix: 16)
-          out.append(text: digits.utf8.count == 1 ? "0" + digits : digits)
-        }
+        out.append(hexadecimal: arrived)
         out.append("\"")
       }
     }

@@ -57,8 +57,17 @@ struct Overflows: Sendable {
     _ root: String, _ known: Set<String>, _ settings: QueueSettings, _ quota: QueueQuota?, _ pipeline: String
   ) {
     for name in folderNames(in: root) where !known.contains(name) {
-      guard let report = try? QueueInspector(folder: "\(root)/\(name)", keys: settings.keys).stats(), report.events > 0
-      else { continue }
+      let report: QueueFolderReport
+      do { report = try QueueInspector(folder: "\(root)/\(name)", keys: settings.keys).stats() } catch {
+        Log.warn(
+          "overflow.orphan", "An overflow queue belongs to no output, and it cannot be read.",
+          [
+            "pipeline": .text(pipeline), "folder": .text("\(root)/\(name)"), "reason": .text(error.description),
+            "next": "`sluice queue check` names what is wrong with it",
+          ])
+        continue
+      }
+      if report.events == 0 { continue }
       orphans.append((name, report.events))
       quota?.reserve(report.bytes)
       Log.warn(

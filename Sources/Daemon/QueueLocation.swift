@@ -8,7 +8,7 @@ internal import Glibc
 internal import Pipeline
 internal import Queue
 
-/// The queue of one pipeline.
+/// The queue of one pipeline, or its dead letters.
 package struct QueueLocation: Sendable {
   /// The pipeline's id.
   package let id: String
@@ -106,21 +106,28 @@ package func queueLocations(_ configuration: Configuration, problems: Problems) 
 }
 
 private func mainQueues(_ configuration: Configuration, _ problems: Problems) -> [QueueLocation] {
+  locations(configuration, problems, below: configuration.dataFolder + "/queue", queueFolder)
+}
+
+/// What lies on disk for each pipeline: the configured ones, and others that were configured once.
+///
+/// - Parameters:
+///   - root: Where it lies unless a setting says otherwise.
+///   - folder: Where it lies for one pipeline.
+func locations(
+  _ configuration: Configuration, _ problems: Problems, below root: String,
+  _ folder: (String, PipelineSettings, Configuration) -> String
+) -> [QueueLocation] {
   var found: [QueueLocation] = []
+  func add(_ id: String, _ folder: String, _ settings: PipelineSettings) {
+    guard !found.contains(where: { $0.folder == folder }), Configuration.isFolder(folder) else { return }
+    found.append(QueueLocation(id: id, folder: folder, keys: lookingKeys(settings)))
+  }
   for file in configuration.files {
     let settings = configuration.settings.pipeline(file, problems: problems)
-    let folder = queueFolder(of: file.id, settings, configuration)
-    if Configuration.isFolder(folder) {
-      found.append(QueueLocation(id: file.id, folder: folder, keys: lookingKeys(settings)))
-    }
+    add(file.id, folder(file.id, settings, configuration), settings)
   }
-  let root = configuration.dataFolder + "/queue"
-  for name in folderNames(in: root) where !found.contains(where: { $0.folder == "\(root)/\(name)" }) {
-    if Configuration.isFolder("\(root)/\(name)") {
-      let keys = lookingKeys(configuration.settings.daemon.pipeline)
-      found.append(QueueLocation(id: name, folder: "\(root)/\(name)", keys: keys))
-    }
-  }
+  for name in folderNames(in: root) { add(name, "\(root)/\(name)", configuration.settings.daemon.pipeline) }
   return found
 }
 

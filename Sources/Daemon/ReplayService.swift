@@ -54,11 +54,22 @@ final class ReplayService: Sendable {
         pipeline.deadLetters.expire()
         queue?.tidy()
       }
-      for name in letters.names() where !isStopping { handle(name, in: letters, pipeline) }
-      if let kept {
-        for name in kept.names() where !isStopping { handle(name, in: kept, pipeline) }
+      for inbox in [letters, kept].compactMap({ $0 }) {
+        for name in names(in: inbox, pipeline) where !isStopping { handle(name, in: inbox, pipeline) }
       }
       _ = state.wait(until: Instant.now + .milliseconds(500)) { $0.isStopping ? true : nil }
+    }
+  }
+
+  private func names(in inbox: ReplayInbox, _ pipeline: RunningPipeline) -> [String] {
+    do { return try inbox.names() } catch {
+      Log.error(
+        "replay.no-inbox", "The folder of replay requests cannot be read; what waits there is not done.",
+        [
+          "pipeline": .text(pipeline.compiled.id), "folder": .text(inbox.folder), "reason": .text(error.description),
+          "next": "look at the folder's owner and the disk",
+        ])
+      return []
     }
   }
 

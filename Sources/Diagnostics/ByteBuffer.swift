@@ -90,6 +90,16 @@ public struct ByteBuffer: ~Copyable, @unchecked Sendable {  // unchecked: one ow
     text.withUTF8 { append(UnsafeRawBufferPointer($0)) }
   }
 
+  /// Two digits a byte, letters in lower case.
+  public mutating func append(hexadecimal bytes: UnsafeRawBufferPointer) {
+    reserve(2 * bytes.count)
+    func digit(_ value: UInt8) -> UInt8 { value < 10 ? 48 + value : 87 + value }
+    for byte in bytes {
+      append(digit(byte >> 4))
+      append(digit(byte & 15))
+    }
+  }
+
   public mutating func append(bigEndian value: UInt32) {
     withUnsafeBytes(of: value.bigEndian) { append($0) }
   }

@@ -37,6 +37,10 @@ extension Duration {
   }
 }
 
+/// Lets `duration` pass, where there is nothing to wait for but time. A signal ends it: one that the program handles the
+/// wait alone, any other the program.
+public func waitOut(_ duration: Duration) { poll(nil, 0, CInt(clamping: duration.ns / 1_000_000)) }
+
 public enum WallClock {
   /// Nanoseconds since 1970-01-01T00:00:00Z.
   public static var ns: Int64 {

@@ -6,7 +6,8 @@ internal import Glibc
 
 /// A mutex around the state that it guards.
 ///
-/// Hold it for memory work only: no system call, no other lock unless `docs/lock-order.md` names the pair.
+/// Hold it for memory work only: no system call, no other lock. A lock for which that is not so says why where it is
+/// declared.
 public final class Lock<State>: @unchecked Sendable {  // unchecked: `state` is reached under `mutex` alone
   private let mutex: UnsafeMutablePointer<pthread_mutex_t>
   private var state: State

@@ -107,6 +107,11 @@ public func appendQuoted(_ bytes: UnsafeRawBufferPointer, to out: inout ByteBuff
     out.append(34)
     return
   }
+  if isPlain(start, count) {
+    out.append(start, count)
+    out.append(34)
+    return
+  }
   var i = 0
   var run = 0
   while i < count {
@@ -128,6 +133,35 @@ public func appendQuoted(_ bytes: UnsafeRawBufferPointer, to out: inout ByteBuff
   }
   out.append(start + run, count &- run)
   out.append(34)
+}
+
+/// Whether no byte must be escaped. Where the length is no multiple of a block, the last block begins within the one
+/// before it, so that nothing behind the text is read.
+@inline(__always)
+private func isPlain(_ start: UnsafePointer<UInt8>, _ count: Int) -> Bool {
+  if count >= 16 {
+    var i = 0
+    while i < count &- 16 {
+      if scan_string_stops16(start + i) != 0 { return false }
+      i &+= 16
+    }
+    return scan_string_stops16(start + (count &- 16)) == 0
+  }
+  if count >= 8 { return isPlain(load8(start)) && isPlain(load8(start + (count &- 8))) }
+  if count >= 4 { return isPlain(UInt64(load4(start)) | UInt64(load4(start + (count &- 4))) &<< 32) }
+  for i in 0..<count where start[i] < 32 || start[i] == 34 || start[i] == 92 { return false }
+  return true
+}
+
+/// The same of eight bytes at once. A byte above the wanted one may be named as well, which only costs the long way.
+@inline(__always)
+private func isPlain(_ word: UInt64) -> Bool {
+  let ones: UInt64 = 0x0101_0101_0101_0101
+  let quotes = word ^ (ones &* 34)
+  let backslashes = word ^ (ones &* 92)
+  let control = (word &- ones &* 32) & ~word
+  let found = control | (quotes &- ones) & ~quotes | (backslashes &- ones) & ~backslashes
+  return found & (ones &* 128) == 0
 }
 
 private func appendEscape(_ byte: UInt8, to out: inout ByteBuffer) {

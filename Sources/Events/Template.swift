@@ -74,6 +74,14 @@ public final class Template: @unchecked Sendable, Hashable, CustomStringConverti
     if parts.count == 1, case .field(let reference, _, _) = parts[0] { soleField = reference } else { soleField = nil }
   }
 
+  /// The texts between the placeholders.
+  public var literals: [UnsafeRawBufferPointer] {
+    parts.compactMap { part in
+      guard case .literal(let start, let count) = part else { return nil }
+      return UnsafeRawBufferPointer(start: bytes + start, count: count)
+    }
+  }
+
   deinit { bytes.deallocate() }
 
   public static func == (left: Template, right: Template) -> Bool { left.description == right.description }

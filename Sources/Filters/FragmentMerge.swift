@@ -52,3 +52,14 @@ extension Value {
     return isList ? first?.text : nil
   }
 }
+
+extension Value {
+  /// Puts a value behind those of this list; a value that is none becomes one of both.
+  func putBeside(_ bits: ValueBits, _ event: Event) {
+    guard !isList else { return append(bits) }
+    let list = event.makeList()
+    list.append(self.bits)
+    list.append(bits)
+    replace(with: list.bits)
+  }
+}

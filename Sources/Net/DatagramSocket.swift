@@ -53,38 +53,17 @@ public final class DatagramSocket: @unchecked Sendable {  // unchecked: mutable 
     self.queue = queue
     self.handler = handler
     limit = min(max(1, configuration.datagramBytes), IOQueue.readCapacity)
-    (descriptor, address) = try DatagramSocket.open(configuration)
+    let size = configuration.receiveBufferBytes
+    (descriptor, address) = try SocketAddress.bound(
+      SOCK_DGRAM, host: configuration.host, port: configuration.port
+    ) { fd in
+      if let size { setOption(fd, SOL_SOCKET, SO_RCVBUF, CInt(clamping: size)) }
+    }
   }
 
   deinit {
     let (source, isStopped) = state.withLock { ($0.source, $0.isStopped) }
     if let source { source.cancel() } else if !isStopped { _ = Glibc.close(descriptor) }
-  }
-
-  private static func open(_ configuration: DatagramConfiguration) throws(ListenError) -> (CInt, PeerAddress) {
-    var last: ListenError = .unknownHost(configuration.host, reason: "no address")
-    for var address in try SocketAddress.resolve(host: configuration.host, port: configuration.port) {
-      do throws(SystemError) {
-        let fd = try systemCall("socket") {
-          socket(
-            address.family, CInt(SOCK_DGRAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue) | CInt(SOCK_NONBLOCK.rawValue), 0)
-        }
-        do throws(SystemError) {
-          if address.family == AF_INET6 { setOption(fd, CInt(IPPROTO_IPV6), IPV6_V6ONLY, 0) }
-          if let size = configuration.receiveBufferBytes { setOption(fd, SOL_SOCKET, SO_RCVBUF, CInt(clamping: size)) }
-          try systemCall("bind") { address.withPointer { bind(fd, $0, $1.pointee) } }
-          var bound = SocketAddress()
-          try systemCall("getsockname") { bound.withPointer { getsockname(fd, $0, $1) } }
-          return (fd, bound.peer)
-        } catch {
-          _ = Glibc.close(fd)
-          throw error
-        }
-      } catch {
-        last = .system(error, place: PeerAddress(ip: configuration.host, port: configuration.port).description)
-      }
-    }
-    throw last
   }
 
   /// Begins to receive. At most once.

@@ -33,7 +33,8 @@ extension HTTPService {
 }
 
 /// Confined to `queue`.
-public final class HTTPServerConnection: ConnectionHandler, @unchecked Sendable {  // unchecked: confined to `queue`
+public final class HTTPServerConnection: ConnectionHandler, StoppableConnection, @unchecked Sendable {
+  // unchecked: confined to `queue`
   public let queue: IOQueue
   public var peer: PeerAddress { connection.peer }
   private let connection: Connection

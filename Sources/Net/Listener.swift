@@ -139,30 +139,11 @@ public final class Listener: @unchecked Sendable {  // unchecked: mutable state 
   }
 
   private static func open(_ configuration: ListenerConfiguration) throws(ListenError) -> (CInt, PeerAddress) {
-    var last: ListenError = .unknownHost(configuration.host, reason: "no address")
-    for var address in try SocketAddress.resolve(host: configuration.host, port: configuration.port) {
-      do throws(SystemError) {
-        let fd = try systemCall("socket") {
-          socket(
-            address.family, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue) | CInt(SOCK_NONBLOCK.rawValue), 0)
-        }
-        do throws(SystemError) {
-          setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1)
-          if address.family == AF_INET6 { setOption(fd, CInt(IPPROTO_IPV6), IPV6_V6ONLY, 0) }
-          try systemCall("bind") { address.withPointer { bind(fd, $0, $1.pointee) } }
-          try systemCall("listen") { listen(fd, CInt(clamping: max(1, configuration.backlog))) }
-          var bound = SocketAddress()
-          try systemCall("getsockname") { bound.withPointer { getsockname(fd, $0, $1) } }
-          return (fd, bound.peer)
-        } catch {
-          _ = Glibc.close(fd)
-          throw error
-        }
-      } catch {
-        last = .system(error, place: PeerAddress(ip: configuration.host, port: configuration.port).description)
-      }
+    try SocketAddress.bound(SOCK_STREAM, host: configuration.host, port: configuration.port) { fd in
+      setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1)
+    } then: { (fd) throws(SystemError) in
+      try systemCall("listen") { listen(fd, CInt(clamping: max(1, configuration.backlog))) }
     }
-    throw last
   }
 
   /// Begins to take connections. At most once.
@@ -294,9 +275,4 @@ public final class Listener: @unchecked Sendable {  // unchecked: mutable state 
     source.suspend()
     queue.asyncAfter(deadline: .now() + .milliseconds(100)) { source.resume() }
   }
-}
-
-func setOption(_ fd: CInt, _ level: CInt, _ name: CInt, _ value: CInt) {
-  var value = value
-  setsockopt(fd, level, name, &value, socklen_t(MemoryLayout<CInt>.size))
 }

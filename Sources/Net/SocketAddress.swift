@@ -54,6 +54,42 @@ struct SocketAddress {
     return found
   }
 
+  /// A socket that is bound to the first address of `host` that takes it.
+  ///
+  /// - Parameters:
+  ///   - prepare: Called before the socket is bound, for its options.
+  ///   - then: Called once it is bound; where it fails, the next address is tried.
+  /// - Returns: The socket and the address that it has.
+  static func bound(
+    _ type: __socket_type, host: String, port: Int, prepare: (CInt) -> Void,
+    then: (CInt) throws(SystemError) -> Void = { (_) throws(SystemError) in }
+  ) throws(ListenError) -> (CInt, PeerAddress) {
+    var last: ListenError = .unknownHost(host, reason: "no address")
+    for var address in try resolve(host: host, port: port) {
+      do throws(SystemError) {
+        let fd = try systemCall("socket") {
+          socket(
+            address.family, CInt(type.rawValue) | CInt(SOCK_CLOEXEC.rawValue) | CInt(SOCK_NONBLOCK.rawValue), 0)
+        }
+        do throws(SystemError) {
+          if address.family == AF_INET6 { setOption(fd, CInt(IPPROTO_IPV6), IPV6_V6ONLY, 0) }
+          prepare(fd)
+          try systemCall("bind") { address.withPointer { bind(fd, $0, $1.pointee) } }
+          try then(fd)
+          var own = SocketAddress()
+          try systemCall("getsockname") { own.withPointer { getsockname(fd, $0, $1) } }
+          return (fd, own.peer)
+        } catch {
+          _ = Glibc.close(fd)
+          throw error
+        }
+      } catch {
+        last = .system(error, place: PeerAddress(ip: host, port: port).description)
+      }
+    }
+    throw last
+  }
+
   var family: CInt { CInt(storage.ss_family) }
 
   var peer: PeerAddress {
@@ -97,4 +133,9 @@ struct SocketAddress {
 
 private func decode(_ text: [CChar]) -> String {
   String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+}
+
+func setOption(_ fd: CInt, _ level: CInt, _ name: CInt, _ value: CInt) {
+  var value = value
+  setsockopt(fd, level, name, &value, socklen_t(MemoryLayout<CInt>.size))
 }

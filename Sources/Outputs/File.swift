@@ -14,7 +14,13 @@ internal import PluginKit
 struct FileOutput: OutputPlugin {
   static let manual = Manual(
     name: "file", summary: "Writes events as JSON lines to files.",
-    details: "Placeholders in `path` choose the file by the event; files are made with mode 0640.",
+    details: """
+      Placeholders in `path` choose the file by the event; files are made with mode 0640.
+
+      Each event is written at least once: it counts as delivered once its line is synced, and what was written but not \
+      yet counted when the daemon was killed or the machine lost power is written again after the next start. Such a \
+      line stands twice. A last line that was torn in half is cut first.
+      """,
     examples: [
       Example(
         "A file for each service and day", config: "{ path: '/var/log/sluice/%{service}-%{+yyyy.MM.dd}.ndjson' }",
@@ -49,6 +55,7 @@ struct FileOutput: OutputPlugin {
     private let path: Template
     private let folder: String
     private let context: OutputContext
+    /// Held over system calls: whoever writes a batch waits for the disk.
     private let state = Lock(State())
     private let events = Counter()
     private let letters = Counter()
@@ -65,14 +72,16 @@ struct FileOutput: OutputPlugin {
     func stop(deadline: Instant) { isStopping.update { $0 = true } }
 
     func write(_ batch: OutputBatch) {
+      guard let first = batch.selection.first else { return }
+      var name = self.name(batch.events[first])
       var start = 0
       // Events of one file that follow each other are written and synced together.
-      while start < batch.selection.count {
-        let name = self.name(batch.events[batch.selection[start]])
-        var end = start + 1
-        while end < batch.selection.count, self.name(batch.events[batch.selection[end]]) == name { end += 1 }
+      for end in 1...batch.selection.count {
+        let next = end < batch.selection.count ? self.name(batch.events[batch.selection[end]]) : nil
+        if next == name { continue }
         append(UnsafeBufferPointer(rebasing: batch.selection[start..<end]), batch, to: name)
         start = end
+        if let next { name = next }
       }
     }
 

@@ -18,6 +18,7 @@
 
 package import Diagnostics
 internal import Events
+internal import Glibc
 package import PluginKit
 package import Queue
 internal import Records
@@ -71,7 +72,11 @@ package final class OutputOverflow: Overflow {
 
   /// Takes up what an earlier life left there; a queue that was never needed is not made.
   package func start() throws(QueueOpenError) {
-    let names = (try? fileSystem.list(folder)) ?? []
+    let names: [String]
+    do { names = try fileSystem.list(folder) } catch {
+      if error.code == ENOENT { return }
+      throw .disk(error, path: folder)
+    }
     guard names.contains(where: { $0.hasSuffix(".seg") || $0 == "checkpoint" }) else { return }
     let queue = try open()
     let left = queue.statistics.events

@@ -162,11 +162,17 @@ public struct BuildFailure: Error, Sendable {
   public let text: String
   public let code: String
   public let hint: String?
+  /// The place within the option; nil for the option's value as a whole.
+  public let position: SourcePosition?
 
-  public init(_ option: String?, _ text: String, code: String = "config.bad-value", hint: String? = nil) {
+  public init(
+    _ option: String?, _ text: String, code: String = "config.bad-value", hint: String? = nil,
+    at position: SourcePosition? = nil
+  ) {
     self.option = option
     self.text = text
     self.code = code
     self.hint = hint
+    self.position = position
   }
 }

@@ -168,7 +168,8 @@ private func report(
 ) {
   switch error {
   case let failure as BuildFailure:
-    let place = failure.option.map { reader.position(of: $0) } ?? position
+    if let option = failure.option, reader.holdsUnresolved(option) { return }
+    let place = failure.position ?? failure.option.map { reader.position(of: $0) } ?? position
     let subject = failure.option.map { "'\($0)' of \(phrase): " } ?? "\(phrase): "
     problems.error(place, subject + failure.text, code: failure.code, hint: failure.hint)
   case let problem as Problem: problems.add(problem)

@@ -27,8 +27,8 @@ public struct DeadLetterReader {
     }
     let walker = SegmentWalker(fileSystem: fileSystem, reader: BlockReader(keys: keys))
     for segment in picture.segments {
-      let gone = Tombstones.read(folder, segment.header, fileSystem)
       do {
+        let gone = try Tombstones.read(folder, segment.header, fileSystem)
         guard try DeadLetterReader.walk(segment, segment.end, segment.count, gone, walker, start, body) else { return }
       } catch {
         if error.code != ENOENT { throw .disk(error, path: segment.path) }
@@ -89,10 +89,17 @@ enum Tombstones {
     return sys_crc32c(header.identity.checksumSeed, &text, 4)
   }
 
-  static func read(_ folder: String, _ header: SegmentHeader, _ fileSystem: any FileSystem) -> Set<UInt32> {
-    guard let file = try? fileSystem.open(path(folder, header.number), .read),
-      let bytes = try? file.readAll(limit: 64 << 20)
-    else { return [] }
+  /// - Throws: Where there is a list that cannot be read: without it, letters that are gone would come again.
+  static func read(
+    _ folder: String, _ header: SegmentHeader, _ fileSystem: any FileSystem
+  ) throws(SystemError) -> Set<UInt32> {
+    let bytes: [UInt8]
+    do {
+      bytes = try fileSystem.open(path(folder, header.number), .read).readAll(limit: 64 << 20)
+    } catch {
+      if error.code == ENOENT { return [] }
+      throw error
+    }
     var gone: Set<UInt32> = []
     bytes.withUnsafeBytes { room in
       var at = 0

@@ -186,7 +186,10 @@ public final class DeadLetterQueue: Sendable {
     state.segments = picture.segments.filter { $0.count > 0 }
     for segment in state.segments {
       segment.isSealed = true
-      let gone = Tombstones.read(folder, segment.header, fileSystem)
+      let gone: Set<UInt32>
+      do { gone = try Tombstones.read(folder, segment.header, fileSystem) } catch {
+        throw .disk(error, path: Tombstones.path(folder, segment.number))
+      }
       if !gone.isEmpty { state.gone[segment.number] = gone }
     }
     let highest = (picture.segments.map(\.number) + picture.leftovers.compactMap(Format.segmentNumber)).max() ?? 0

@@ -35,8 +35,12 @@ public struct ReplayInbox: Sendable {
   }
 
   /// The names of what waits, oldest first.
-  public func names() -> [String] {
-    let all = (try? fileSystem.list(folder)) ?? []
+  public func names() throws(SystemError) -> [String] {
+    let all: [String]
+    do { all = try fileSystem.list(folder) } catch {
+      if error.code == ENOENT { return [] }
+      throw error
+    }
     return all.filter { $0.hasSuffix(".request") }.map { String($0.dropLast(8)) }.sorted()
   }
 

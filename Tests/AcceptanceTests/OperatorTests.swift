@@ -74,6 +74,26 @@ import Testing
     }
   }
 
+  @Test(arguments: OperatorTests.pluginMistakes) func `check names the mistakes in plugins' options`(name: String)
+    throws
+  {
+    let folder = Fixtures.root + "/Tests/Cases/check/" + name
+    let checked = try run(
+      sluiceProgram, ["check", "-c", Fixtures.root + "/config/sluice.yml", "-p", "pipeline.yml"], folder: folder)
+    let golden = folder + "/expected.problems"
+    if ProcessInfo.processInfo.environment["SLUICE_UPDATE_GOLDEN"] != nil {
+      try checked.output.write(toFile: golden, atomically: true, encoding: .utf8)
+      Issue.record("recorded; run again without SLUICE_UPDATE_GOLDEN")
+    }
+    #expect(try checked.status == 1 && checked.output == String(contentsOfFile: golden, encoding: .utf8))
+  }
+
+  /// Broken files whose mistakes the plugins find. All that is said about them stands beside them.
+  static let pluginMistakes: [String] = {
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: Fixtures.root + "/Tests/Cases/check")) ?? []
+    return names.isEmpty ? ["there are no cases"] : names.sorted()
+  }()
+
   @Test func `a port of the API that is taken ends the start before anything is accepted`() throws {
     let folder = TemporaryFolder()
     let other = TemporaryFolder()
@@ -188,5 +208,22 @@ import Testing
     let dump = try command("dump", "--all")
     #expect(dump.status == 1 && dump.errors.contains("1 records lost") && dump.lines.count == 39, "\(dump)")
     #expect(try run(sluiceProgram, ["queue", "stats", "--folder", folder.path + "/none"]).status == 1)
+  }
+
+  @Test func `a disk's fitness for the queue is measured, and nothing stays behind`() throws {
+    let folder = TemporaryFolder()
+    let command = ["queue", "bench", "--folder", folder.path, "--writers", "4", "--seconds", "1", "--backlog", "4"]
+    let outcome = try run(sluiceProgram, command + ["--format", "json"])
+    #expect(outcome.status == 0, "\(outcome)")
+    let report = try JSONSerialization.jsonObject(with: Data(outcome.output.utf8)) as? [String: Double]
+    let figures = try #require(report, "\(outcome.output)")
+    for key in ["disk_mib_per_second", "queue_mib_per_second", "records_per_second", "syncs_per_second", "open_ms"] {
+      #expect(try #require(figures[key]) > 0, "\(key)")
+    }
+    #expect(try #require(figures["full_p50_ms"]) <= #require(figures["full_p99_ms"]))
+    #expect(try #require(figures["backlog_mib"]) >= 4)
+    #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path).isEmpty)
+    let missing = try run(sluiceProgram, ["queue", "bench", "--folder", folder.path + "/none"])
+    #expect(missing.status == 1 && missing.errors.contains("No such file"), "\(missing)")
   }
 }

@@ -77,3 +77,47 @@ import Testing
     #expect(out.string() == text)
   }
 }
+
+@Suite struct QuotedTextTests {
+  /// What each byte below 128 is in a JSON text.
+  private static func written(_ byte: UInt8) -> String {
+    switch byte {
+    case 34: return "\\\""
+    case 92: return "\\\\"
+    case 8: return "\\b"
+    case 9: return "\\t"
+    case 10: return "\\n"
+    case 12: return "\\f"
+    case 13: return "\\r"
+    case 0..<16: return "\\u000" + String(byte, radix: 16)
+    case 16..<32: return "\\u001" + String(byte - 16, radix: 16)
+    default: return String(UnicodeScalar(byte))
+    }
+  }
+
+  @Test func `every byte is escaped as it must be, at every place of texts of every length`() {
+    for length in 1...50 {
+      for place in 0..<length {
+        for byte: UInt8 in [0, 8, 9, 10, 12, 13, 15, 16, 31, 32, 33, 34, 35, 91, 92, 93, 127] {
+          var text = [UInt8](repeating: UInt8(ascii: "x"), count: length)
+          text[place] = byte
+          // Exactly as long as the text, so that reading behind it is found by the sanitizer.
+          let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: length, alignment: 1)
+          defer { memory.deallocate() }
+          memory.copyBytes(from: text)
+          var out = ByteBuffer()
+          appendQuoted(UnsafeRawBufferPointer(memory), to: &out)
+          let x = String(repeating: "x", count: length)
+          #expect(out.string() == "\"\(x.prefix(place))\(Self.written(byte))\(x.dropFirst(place + 1))\"")
+        }
+      }
+    }
+  }
+
+  @Test(arguments: ["", "é", "…", "naïve café über", "0123456é", "0123456789abcdé", "0123456789abcdef…", "😀😀😀😀😀"])
+  func `other characters stay as they are`(_ text: String) {
+    var out = ByteBuffer()
+    out.append(quoted: text)
+    #expect(out.string() == "\"\(text)\"")
+  }
+}

@@ -102,12 +102,7 @@ import Testing
       harness.run(try harness.add(#"{"v": "\#(text)"}"#)).first?.fields["o"]?.string
     }
     func wait(_ text: String, _ wanted: String) throws -> Bool {
-      let deadline = Instant.now + .seconds(20)
-      while Instant.now < deadline {
-        if try answer(text) == wanted { return true }
-        usleep(20_000)
-      }
-      return false
+      try waitUntil(seconds: 20) { try answer(text) == wanted }
     }
     #expect(try answer("a") == "1")
     write(path, "c,\"3\n", seconds: 200)
@@ -118,11 +113,7 @@ import Testing
     write(path, "d,\"4", seconds: 400)
     write(path + ".next", "e,5\n", seconds: 500)
     // The broken file is looked at before the next one is put in its place.
-    let deadline = Instant.now + .milliseconds(1500)
-    while Instant.now < deadline {
-      #expect(try answer("c") == "3")
-      usleep(50_000)
-    }
+    #expect(try stays(for: .milliseconds(1500)) { try answer("c") == "3" })
     rename(path + ".next", path)
     #expect(try wait("e", "5"))
   }

@@ -340,8 +340,7 @@ enum Lumber {
       try client.send(Lumber.window(1) + Lumber.events(1) + Lumber.window(1) + Lumber.events(1, "second"))
     }
     #expect(sink.waitForHeld(3))
-    usleep(50_000)  // enough for a fourth to come if one would
-    #expect(sink.heldCount == 3)
+    #expect(stays(for: .milliseconds(50)) { sink.heldCount == 3 })
     for _ in 0..<3 { sink.release() }
     #expect(sink.waitForHeld(3))
     for _ in 0..<3 { sink.release() }

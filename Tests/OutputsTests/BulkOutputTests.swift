@@ -107,7 +107,7 @@ import Testing
   }
 
   @Test(arguments: [
-    ("logs-%{missing}", "lacks the value"), ("LOGS", "is no legal name"), ("logs-%{message}", "is no legal name"),
+    ("logs-%{missing}", "lacks the value"), ("_%{+yyyy}", "is no legal name"), ("logs-%{message}", "is no legal name"),
   ])
   func `an index that cannot be is a dead letter before anything is sent`(index: String, reason: String) throws {
     let endpoint = try BulkEndpoint()

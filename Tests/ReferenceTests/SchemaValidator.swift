@@ -33,8 +33,11 @@ struct SchemaValidator {
           found.append("\(place): not in \(allowed)")
         }
       case "pattern":
-        if let text = value as? String, text.firstMatch(of: try! Regex(argument as? String ?? "")) == nil {
-          found.append("\(place): does not match \(argument)")
+        guard let text = value as? String else { break }
+        switch Self.matches(text, argument as? String ?? "") {
+        case true?: break
+        case false?: found.append("\(place): does not match \(argument)")
+        case nil: found.append("\(place): the schema's '\(argument)' is no pattern")
         }
       case "properties":
         for (name, part) in argument as? [String: Any] ?? [:] {
@@ -63,6 +66,11 @@ struct SchemaValidator {
     return found
   }
 
+  /// nil where the pattern is none.
+  private static func matches(_ text: String, _ pattern: String) -> Bool? {
+    (try? Regex(pattern)).map { text.firstMatch(of: $0) != nil }
+  }
+
   /// Members that `properties` does not name.
   private func others(_ value: Any, _ schema: [String: Any], _ keyword: String, _ place: String) -> [String] {
     guard let map = value as? [String: Any] else { return [] }
@@ -70,7 +78,10 @@ struct SchemaValidator {
     let patterns = schema["patternProperties"] as? [String: Any] ?? [:]
     var found: [String] = []
     for (name, member) in map {
-      let matching = patterns.filter { name.firstMatch(of: try! Regex($0.key)) != nil }
+      let matching = patterns.filter { Self.matches(name, $0.key) == true }
+      for (pattern, _) in patterns where Self.matches(name, pattern) == nil {
+        found.append("\(place): the schema's '\(pattern)' is no pattern")
+      }
       if keyword == "patternProperties" {
         for part in matching.values { found += problems(member, part, "\(place)/\(name)") }
       } else if named[name] == nil, matching.isEmpty {

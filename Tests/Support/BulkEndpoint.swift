@@ -49,6 +49,8 @@ public final class BulkEndpoint: Sendable {
     var all: [Request] = []
     var nextID = 0
     var connections: Set<CInt> = []
+    var isListening = false
+    var hasStopped = false
   }
 
   public let port: Int
@@ -93,21 +95,37 @@ public final class BulkEndpoint: Sendable {
 
   /// Takes connections from now on.
   public func listen() {
+    state.withLock { $0.isListening = true }
     Glibc.listen(listener, 64)
     TestThread.run { [self] in
       while true {
         let connection = accept(listener, nil, nil)
-        if connection < 0 { return }
-        state.withLock { _ = $0.connections.insert(connection) }
-        TestThread.run { [self] in serve(connection) }
+        if connection < 0, [EINTR, ECONNABORTED, EMFILE, ENFILE].contains(errno) { continue }
+        let isTaken = state.withLock { state in
+          if connection >= 0, !state.hasStopped { state.connections.insert(connection) }
+          return connection >= 0 && !state.hasStopped
+        }
+        if isTaken {
+          TestThread.run { [self] in serve(connection) }
+          continue
+        }
+        if connection >= 0 { close(connection) }
+        // Closed by nobody else: a number that is free again may be another endpoint's listener, whose connections this
+        // thread would then take.
+        close(listener)
+        return
       }
     }
   }
 
   public func stop() {
-    shutdown(listener, CInt(SHUT_RDWR))
-    close(listener)
-    state.withLock { state in for connection in state.connections { shutdown(connection, CInt(SHUT_RDWR)) } }
+    let isOurs = state.withLock { state in
+      defer { state.hasStopped = true }
+      for connection in state.connections { shutdown(connection, CInt(SHUT_RDWR)) }
+      if state.isListening, !state.hasStopped { shutdown(listener, CInt(SHUT_RDWR)) }
+      return !state.isListening && !state.hasStopped
+    }
+    if isOurs { close(listener) }
   }
 
   /// By index and id: `logs-2026.02.25/b0r1`.
@@ -185,7 +203,8 @@ public final class BulkEndpoint: Sendable {
           _ = take(body, fault)
           return
         case .late(let milliseconds):
-          usleep(UInt32(milliseconds) * 1000)
+          // The delay itself is the fault: nothing else is waited for.
+          waitOut(.milliseconds(milliseconds))
           answer = take(body, fault)
         default: answer = take(body, fault)
         }

@@ -101,8 +101,18 @@ public func waitUntil(seconds: Int = 10, _ condition: () throws -> Bool) rethrow
   let deadline = Instant.now + .seconds(seconds)
   while try !condition() {
     if Instant.now > deadline { return false }
-    usleep(2000)
+    waitOut(.milliseconds(2))
   }
+  return true
+}
+
+/// Watches that a condition stays true: what must not happen has this long to happen.
+public func stays(for duration: Duration, _ condition: () throws -> Bool) rethrows -> Bool {
+  let end = Instant.now + duration
+  repeat {
+    guard try condition() else { return false }
+    waitOut(.milliseconds(2))
+  } while Instant.now < end
   return true
 }
 

@@ -9,7 +9,7 @@ import Testing
   private var pages: [TextFile] {
     Tree.files.filter { file in
       guard file.path.hasSuffix(".md"), !file.path.hasPrefix("docs/reference/"), !file.path.hasPrefix("Tests/"),
-        !file.path.hasPrefix("changelog.d/"), file.path != "CHANGELOG.md"
+        file.path != "CHANGELOG.md"
       else { return false }
       return true
     }
@@ -36,7 +36,6 @@ import Testing
   @Test func `files and folders that pages name are there`() {
     let roots = [
       "Sources/", "Tests/", "Fuzz/", "Benchmarks/", "script/", "config/", "pipelines/", "systemd/", "docs/", ".ci/",
-      "changelog.d/",
     ]
     var findings = Findings()
     for page in pages {

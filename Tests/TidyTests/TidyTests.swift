@@ -69,6 +69,7 @@ import Testing
       ("try!", "throws at run time what `try` would hand on"), ("as!", "traps; use `as?`"),
       ("fatalError(", "ends the daemon; report and go on"), ("print(", "only commands print; use Log or writeError"),
       ("NSString", "is Foundation's"), ("@unknown default: break", "hides a case"),
+      ("usleep(", "nothing ends it; wait on a gate for what comes, or call waitOut"),
     ]
     var findings = Findings()
     for file in Tree.product {

@@ -19,8 +19,7 @@ enum Tree {
   /// Every text file that the project keeps, in order of path.
   static let files: [TextFile] = {
     let places = [
-      "Sources", "Tests", "Fuzz", "Benchmarks", "config", "docs", "pipelines", "script", "systemd", "changelog.d",
-      ".ci",
+      "Sources", "Tests", "Fuzz", "Benchmarks", "config", "docs", "pipelines", "script", "systemd", ".ci",
     ]
     var paths = (try? FileManager.default.contentsOfDirectory(atPath: Fixtures.root)) ?? []
     paths.removeAll { $0 == "Package.resolved" || $0 == ".git" }

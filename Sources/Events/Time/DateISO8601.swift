@@ -13,31 +13,15 @@ enum DateISO8601 {
   /// Reads a whole text; nil where it is no such date.
   @inline(__always)
   static func read(_ p: UnsafeRawPointer, _ count: Int) -> Moment? {
-    if count >= 19 {
-      // yyyy-MM-ddTHH:mm:ss, with everything at its place.
-      var flaw = 0
-      let year = pair(p, 0, &flaw) &* 100 &+ pair(p, 2, &flaw)
-      let month = pair(p, 5, &flaw)
-      let day = pair(p, 8, &flaw)
-      let hour = pair(p, 11, &flaw)
-      let minute = pair(p, 14, &flaw)
-      let second = pair(p, 17, &flaw)
-      let marks = UInt32(byte(p, 4) ^ 45) | UInt32(byte(p, 7) ^ 45) | UInt32((byte(p, 10) | 32) ^ 116)
-      let colons = UInt32(byte(p, 13) ^ 58) | UInt32(byte(p, 16) ^ 58)
-      flaw |= (month &- 1) | (12 &- month) | (day &- 1) | (31 &- day) | (23 &- hour) | (59 &- minute)
-      flaw |= 59 &- second
-      if flaw >= 0, marks | colons == 0, day <= 28 || day <= CivilDate.daysIn(month: month, year: year) {
-        let days = CivilDate(year: year, month: month, day: day).daysSinceEpoch
-        var moment = Moment(
-          seconds: Int64(days &* 86_400 &+ hour &* 3600 &+ minute &* 60 &+ second), milliseconds: 0, offset: nil)
-        var i = 19
-        if i < count, byte(p, i) == UInt8(ascii: ".") || byte(p, i) == UInt8(ascii: ",") {
-          i &+= 1
-          guard let fraction = fraction(p, count, &i, of: 1000) else { return nil }
-          moment.milliseconds = fraction
-        }
-        return zone(p, count, i, &moment) ? moment : nil
+    if count >= 19, let seconds = plainSeconds(p) {
+      var moment = Moment(seconds: seconds, milliseconds: 0, offset: nil)
+      var i = 19
+      if i < count, byte(p, i) == UInt8(ascii: ".") || byte(p, i) == UInt8(ascii: ",") {
+        i &+= 1
+        guard let fraction = fraction(p, count, &i, of: 1000) else { return nil }
+        moment.milliseconds = fraction
       }
+      return zone(p, count, i, &moment) ? moment : nil
     }
     return rare(p, count)
   }

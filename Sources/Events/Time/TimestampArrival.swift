@@ -18,25 +18,10 @@ extension Timestamp {
 
   @inline(__always)
   private init?(_ p: UnsafeRawPointer, _ count: Int) {
-    // yyyy-MM-ddTHH:mm:ss and one more: everything usual.
-    if count >= 20 {
-      var flaw = 0
-      let year = pair(p, 0, &flaw) &* 100 &+ pair(p, 2, &flaw)
-      let month = pair(p, 5, &flaw)
-      let day = pair(p, 8, &flaw)
-      let hour = pair(p, 11, &flaw)
-      let minute = pair(p, 14, &flaw)
-      let second = pair(p, 17, &flaw)
-      let marks = UInt32(byte(p, 4) ^ 45) | UInt32(byte(p, 7) ^ 45) | UInt32((byte(p, 10) | 32) ^ 116)
-      let colons = UInt32(byte(p, 13) ^ 58) | UInt32(byte(p, 16) ^ 58)
-      flaw |= (month &- 1) | (12 &- month) | (day &- 1) | (31 &- day) | (23 &- hour) | (59 &- minute)
-      flaw |= 59 &- second
-      if flaw >= 0, marks | colons == 0, day <= 28 || day <= CivilDate.daysIn(month: month, year: year) {
-        let days = CivilDate(year: year, month: month, day: day).daysSinceEpoch
-        let local = Int64(days &* 86_400 &+ hour &* 3600 &+ minute &* 60 &+ second)
-        self.init(local: local, p, count, from: 19)
-        return
-      }
+    // With one byte more: everything usual.
+    if count >= 20, let local = plainSeconds(p) {
+      self.init(local: local, p, count, from: 19)
+      return
     }
     self.init(rare: p, count)
   }
@@ -114,6 +99,30 @@ extension Timestamp {
 
 @inline(__always)
 func byte(_ p: UnsafeRawPointer, _ offset: Int) -> UInt8 { p.load(fromByteOffset: offset, as: UInt8.self) }
+
+/// The seconds since 1970 of `yyyy-MM-ddTHH:mm:ss` with everything at its place, without regard to a zone; nil for
+/// anything else.
+///
+/// - Parameter p: At least 19 bytes.
+@inline(__always)
+func plainSeconds(_ p: UnsafeRawPointer) -> Int64? {
+  var flaw = 0
+  let year = pair(p, 0, &flaw) &* 100 &+ pair(p, 2, &flaw)
+  let month = pair(p, 5, &flaw)
+  let day = pair(p, 8, &flaw)
+  let hour = pair(p, 11, &flaw)
+  let minute = pair(p, 14, &flaw)
+  let second = pair(p, 17, &flaw)
+  let marks = UInt32(byte(p, 4) ^ 45) | UInt32(byte(p, 7) ^ 45) | UInt32((byte(p, 10) | 32) ^ 116)
+  let colons = UInt32(byte(p, 13) ^ 58) | UInt32(byte(p, 16) ^ 58)
+  flaw |= (month &- 1) | (12 &- month) | (day &- 1) | (31 &- day) | (23 &- hour) | (59 &- minute)
+  flaw |= 59 &- second
+  guard flaw >= 0, marks | colons == 0, day <= 28 || day <= CivilDate.daysIn(month: month, year: year) else {
+    return nil
+  }
+  let days = CivilDate(year: year, month: month, day: day).daysSinceEpoch
+  return Int64(days &* 86_400 &+ hour &* 3600 &+ minute &* 60 &+ second)
+}
 
 /// The value of two digits; anything else makes `flaw` negative.
 @inline(__always)

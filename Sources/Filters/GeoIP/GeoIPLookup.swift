@@ -10,14 +10,10 @@ internal import Synchronization
 
 /// A database file that may be replaced while it is in use. Any thread may call it.
 public final class GeoIPSource: Sendable {
-  private struct Identity: Equatable {
-    var inode: UInt64 = 0
-    var size = 0
-    var modified: Int64 = 0
-  }
   private struct Current {
     var database: GeoIPDatabase
-    var identity: Identity
+    /// nil where there was no file to look at.
+    var identity: FileIdentity?
   }
 
   public let path: String
@@ -26,7 +22,7 @@ public final class GeoIPSource: Sendable {
 
   public init(path: String) throws(GeoIPError) {
     self.path = path
-    let identity = GeoIPSource.identity(of: path) ?? Identity()
+    let identity = FileIdentity(path: path)
     current = Lock(Current(database: try GeoIPDatabase(path: path), identity: identity))
   }
 
@@ -41,7 +37,7 @@ public final class GeoIPSource: Sendable {
   /// - Returns: Whether the database was replaced.
   @discardableResult
   public func reloadIfChanged() -> Bool {
-    guard let identity = GeoIPSource.identity(of: path), identity != current.withLock({ $0.identity }) else {
+    guard let identity = FileIdentity(path: path), identity != current.withLock({ $0.identity }) else {
       return false
     }
     do {
@@ -65,13 +61,6 @@ public final class GeoIPSource: Sendable {
         ["path": .text(path), "reason": Log.foreign(error.reason)])
       return false
     }
-  }
-
-  private static func identity(of path: String) -> Identity? {
-    var status = stat()
-    guard stat(path, &status) == 0 else { return nil }
-    let modified = Int64(status.st_mtim.tv_sec) &* 1_000_000_000 &+ Int64(status.st_mtim.tv_nsec)
-    return Identity(inode: UInt64(status.st_ino), size: Int(status.st_size), modified: modified)
   }
 }
 

@@ -39,10 +39,10 @@ struct Grok: FilterPlugin {
   enum TimeoutScope: String, OptionEnum { case pattern, event }
 
   struct Settings: PluginSettings {
-    var match: OrderedMap<String, [String]> = [:]
+    var match: OrderedMap<String, [PlacedText]> = [:]
     var patternsDir: [String] = []
     var patternsFilesGlob = "*"
-    var patternDefinitions: OrderedMap<String, String> = [:]
+    var patternDefinitions: OrderedMap<String, PlacedText> = [:]
     var breakOnMatch = true
     var namedCapturesOnly = true
     var keepEmptyCaptures = false
@@ -121,7 +121,9 @@ struct Grok: FilterPlugin {
           "patterns_dir", "'\(path)' cannot be read: \(error.reason)", code: "grok.patterns-unreadable")
       }
     }
-    for entry in settings.patternDefinitions.entries { library.define(entry.key, entry.value, at: entry.valuePosition) }
+    for entry in settings.patternDefinitions.entries {
+      library.define(entry.key, entry.value.text, at: entry.value.position)
+    }
     // A check that may not read files cannot know the names in them.
     let isBlind = !context.services.resolves && !settings.patternsDir.isEmpty
 
@@ -132,13 +134,16 @@ struct Grok: FilterPlugin {
       do { source = try FieldReference(entry.key) } catch { throw BuildFailure("match", "\(error)") }
       var expressions: [GrokExpression] = []
       var slots: [[Slot]] = []
-      for text in entry.value {
+      for written in entry.value {
+        let text = written.text
         let expression: GrokExpression
         do throws(GrokError) {
           expression = try GrokExpression(text, library: library, namedCapturesOnly: settings.namedCapturesOnly)
         } catch {
           if isBlind { continue }
-          throw BuildFailure("match", Grok.sentence(error, of: text), code: "grok.bad-expression", hint: error.hint)
+          throw BuildFailure(
+            "match", Grok.sentence(error, of: text), code: "grok.bad-expression", hint: error.hint,
+            at: settings.place(of: error, in: written))
         }
         for warning in expression.warnings {
           Log.warn(
@@ -186,5 +191,16 @@ struct Grok: FilterPlugin {
     guard let target else { return try? FieldReference(field) }
     let outer = target.path.map { "[\($0)]" }.joined()
     return try? FieldReference(outer + (field.hasPrefix("[") ? field : "[\(field)]"))
+  }
+}
+
+extension Grok.Settings {
+  /// The character at fault in the pipeline's file: in the expression, or in the definition beside it that the expression
+  /// uses. A fault in a file of patterns is told at the expression.
+  fileprivate func place(of error: GrokError, in expression: PlacedText) -> SourcePosition {
+    if error.origin.name.isEmpty { return expression.position(ofCharacter: error.offset) }
+    let definition = patternDefinitions.entries.last { $0.key == error.origin.name }
+    guard let text = definition?.value, text.position == error.origin.position else { return expression.position }
+    return text.position(ofCharacter: error.offset)
   }
 }

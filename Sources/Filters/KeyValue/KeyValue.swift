@@ -242,14 +242,7 @@ struct KeyValue: FilterPlugin {
         if inner.count > 0 { bits = inner.bits }
       }
       guard let present else { return pairs.set(key, bits) }
-      if present.isList {
-        present.append(bits)
-      } else {
-        let list = event.makeList()
-        list.append(present.bits)
-        list.append(bits)
-        present.replace(with: list.bits)
-      }
+      present.putBeside(bits, event)
     }
 
     /// The prefix, filled in. It lies in the batch, since the working memory of text making is in use.

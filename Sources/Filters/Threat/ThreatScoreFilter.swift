@@ -14,7 +14,8 @@ struct ThreatScoreFilter: FilterPlugin {
     details: """
       The score is the sum of the weights of the rules that an event matches, at most 100. Every event gets \
       `threat_score`, `threat_level` (none 0, low from 1, medium 30, high 60, critical 80) and `security_event` (true from \
-      medium on). Where a rule matched, `threat_type` is the type of the strongest one and `threat_types` lists all.
+      medium on, and where the event says so of itself). Where a rule matched, `threat_type` is the type of the strongest \
+      one and `threat_types` lists all.
 
       Rules look at path, query, user agent, headers and message after all encoding is undone, at method, status and the \
       size of the body, and count in sliding windows per address and per user. Windows are shared by the pipeline's \
@@ -226,7 +227,9 @@ struct ThreatScoreFilter: FilterPlugin {
       do {
         try event.set(Worker.score, .integer(verdict.score))
         try event.set(Worker.level, verdict.level.text)
-        try event.set(Worker.security, .boolean(verdict.isSecurityEvent))
+        // An application's own word stands: what it calls a security event need not match a rule.
+        let isTold = event.peek(Worker.security)?.boolean == true
+        try event.set(Worker.security, .boolean(verdict.isSecurityEvent || isTold))
         guard let type = verdict.type else { return true }
         try event.set(Worker.type, type.text)
         let list = event.makeList()

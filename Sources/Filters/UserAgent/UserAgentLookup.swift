@@ -8,14 +8,9 @@ internal import Synchronization
 
 /// A rule file that is read at first use, and anew when it changes. Any thread may call it.
 public final class UserAgentSource: Sendable {
-  private struct Identity: Equatable {
-    var inode: UInt64 = 0
-    var size = 0
-    var modified: Int64 = 0
-  }
   private struct State {
     var rules: UserAgentRules?
-    var identity = Identity()
+    var identity: FileIdentity?
   }
 
   public let path: String
@@ -47,7 +42,7 @@ public final class UserAgentSource: Sendable {
   public func load() throws(UserAgentRulesError) -> UserAgentRules {
     try state.withLock { (state: inout State) throws(UserAgentRulesError) -> UserAgentRules in
       if let rules = state.rules { return rules }
-      let identity = UserAgentSource.identity(of: path) ?? Identity()
+      let identity = FileIdentity(path: path)
       let rules = try UserAgentRules(path: path)
       state.rules = rules
       state.identity = identity
@@ -62,7 +57,7 @@ public final class UserAgentSource: Sendable {
   /// - Returns: Whether the rules were replaced.
   @discardableResult
   public func reloadIfChanged() -> Bool {
-    guard generation > 0, let identity = UserAgentSource.identity(of: path),
+    guard generation > 0, let identity = FileIdentity(path: path),
       identity != state.withLock({ $0.identity })
     else { return false }
     do {
@@ -83,13 +78,6 @@ public final class UserAgentSource: Sendable {
         ["path": .text(path), "line": .number(error.line), "reason": Log.foreign(error.reason)])
       return false
     }
-  }
-
-  private static func identity(of path: String) -> Identity? {
-    var status = stat()
-    guard stat(path, &status) == 0 else { return nil }
-    let modified = Int64(status.st_mtim.tv_sec) &* 1_000_000_000 &+ Int64(status.st_mtim.tv_nsec)
-    return Identity(inode: UInt64(status.st_ino), size: Int(status.st_size), modified: modified)
   }
 }
 

@@ -63,14 +63,7 @@ struct XMLConversion {
   /// Puts a value beside those that stand under `key` already.
   private func merge(_ bits: ValueBits, _ key: Key, into map: Value, inList: Bool, _ event: Event) {
     if let present = map.member(key) {
-      if present.isList {
-        present.append(bits)
-      } else {
-        let list = event.makeList()
-        list.append(present.bits)
-        list.append(bits)
-        present.replace(with: list.bits)
-      }
+      present.putBeside(bits, event)
     } else if inList {
       let list = event.makeList()
       list.append(bits)

@@ -17,7 +17,8 @@ internal import Net
 internal import Records
 
 /// Confined to `queue`.
-final class BeatsConnection: ConnectionHandler, @unchecked Sendable {  // unchecked: confined to `queue`
+final class BeatsConnection: ConnectionHandler, StoppableConnection, @unchecked Sendable {
+  // unchecked: confined to `queue`
   let queue: IOQueue
   private let connection: Connection
   private let shared: BeatsShared

@@ -62,43 +62,11 @@ public final class BeatsServer: Sendable {
   ///
   /// - Parameter completion: Called once when no connection is left.
   public func stop(within limit: Duration, completion: @escaping @Sendable () -> Void) {
-    let connections = self.connections
-    let queues = self.queues
-    listener.stop {
-      // A connection taken a moment ago stands on its queue in front of this.
-      queues.onEach { queue in
-        for one in connections.all where one.queue === queue { one.stop() }
-      } completion: {
-        connections.whenEmpty(completion)
-        queues.all[0].async(after: limit) {
-          for one in connections.all { one.queue.async { one.abort() } }
-        }
-      }
-    }
+    connections.stop(listener, queues, within: limit, completion: completion)
   }
 }
 
-/// What all connections of a server share; never written after `init`.
-final class BeatsShared: Sendable {
-  let configuration: BeatsConfiguration
-  let sink: any RecordSink
-  let descriptor: RecordDescriptor
-  let budget: InFlightBudget
-  let metrics: InputMetrics
-  let onOversized: OversizedHandler
-
-  init(
-    configuration: BeatsConfiguration, sink: any RecordSink, descriptor: RecordDescriptor, budget: InFlightBudget,
-    metrics: InputMetrics, onOversized: @escaping OversizedHandler
-  ) {
-    self.configuration = configuration
-    self.sink = sink
-    self.descriptor = descriptor
-    self.budget = budget
-    self.metrics = metrics
-    self.onOversized = onOversized
-  }
-}
+typealias BeatsShared = ServerShared<BeatsConfiguration>
 
 /// One scratch per I/O queue.
 final class BeatsScratches: @unchecked Sendable {  // unchecked: each is used on its own queue alone

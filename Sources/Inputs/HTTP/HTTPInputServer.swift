@@ -110,19 +110,7 @@ public final class HTTPInputServer: Sendable {
   /// - Parameter completion: Called once when no connection is left.
   public func stop(within limit: Duration, completion: @escaping @Sendable () -> Void) {
     service.refuseNew()
-    let service = self.service
-    let connections = service.connections
-    let queues = self.queues
-    listener.stop {
-      queues.onEach { queue in
-        for one in connections.all where one.queue === queue { one.stop() }
-      } completion: {
-        connections.whenEmpty(completion)
-        queues.all[0].async(after: limit) {
-          service.giveUp()
-          for one in connections.all { one.queue.async { one.abort() } }
-        }
-      }
-    }
+    service.connections.stop(
+      listener, queues, within: limit, beforeAbort: { [service] in service.giveUp() }, completion: completion)
   }
 }

@@ -10,7 +10,8 @@ internal import Net
 internal import Records
 
 /// Confined to `queue`.
-final class TCPLineConnection: ConnectionHandler, @unchecked Sendable {  // unchecked: confined to `queue`
+final class TCPLineConnection: ConnectionHandler, StoppableConnection, @unchecked Sendable {
+  // unchecked: confined to `queue`
   let queue: IOQueue
   private let connection: Connection
   private let shared: TCPLineShared

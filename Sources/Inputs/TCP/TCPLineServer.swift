@@ -74,39 +74,8 @@ public final class TCPLineServer: Sendable {
   ///
   /// - Parameter completion: Called once when all that was read is kept, or after `limit`.
   public func stop(within limit: Duration, completion: @escaping @Sendable () -> Void) {
-    let connections = self.connections
-    let queues = self.queues
-    listener.stop {
-      queues.onEach { queue in
-        for one in connections.all where one.queue === queue { one.stop() }
-      } completion: {
-        connections.whenEmpty(completion)
-        queues.all[0].async(after: limit) {
-          for one in connections.all { one.queue.async { one.abort() } }
-        }
-      }
-    }
+    connections.stop(listener, queues, within: limit, completion: completion)
   }
 }
 
-/// What all connections of a server share; never written after `init`.
-final class TCPLineShared: Sendable {
-  let configuration: TCPLineConfiguration
-  let sink: any RecordSink
-  let descriptor: RecordDescriptor
-  let budget: InFlightBudget
-  let metrics: InputMetrics
-  let onOversized: OversizedHandler
-
-  init(
-    configuration: TCPLineConfiguration, sink: any RecordSink, descriptor: RecordDescriptor, budget: InFlightBudget,
-    metrics: InputMetrics, onOversized: @escaping OversizedHandler
-  ) {
-    self.configuration = configuration
-    self.sink = sink
-    self.descriptor = descriptor
-    self.budget = budget
-    self.metrics = metrics
-    self.onOversized = onOversized
-  }
-}
+typealias TCPLineShared = ServerShared<TCPLineConfiguration>

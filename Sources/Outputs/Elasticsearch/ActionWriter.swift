@@ -197,7 +197,23 @@ struct ActionWriter: Sendable {
     guard let first = name.first, name.count <= longestIndexName, first != 46 || (isConstant && name.count > 2),
       first != 95, first != 45
     else { return false }
-    return name.allSatisfy { (97...122).contains($0) || (48...57).contains($0) || $0 == 46 || $0 == 95 || $0 == 45 }
+    return name.allSatisfy(isIndexByte)
+  }
+
+  /// Whether events may ever give this template a legal name, by what is fixed in it.
+  static func mayBeIndexName(_ template: Template) -> Bool {
+    withExtendedLifetime(template) {
+      template.isConstant
+        ? isIndexName(template.literals.first ?? UnsafeRawBufferPointer(start: nil, count: 0), isConstant: true)
+        : template.literals.allSatisfy { $0.allSatisfy(isIndexByte) }
+    }
+  }
+
+  private static func isIndexByte(_ byte: UInt8) -> Bool {
+    switch byte {
+    case 97...122, 48...57, UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"): true
+    default: false
+    }
   }
 }
 

@@ -104,6 +104,11 @@ extension Elasticsearch.Settings {
     if version != nil, fixed == .create || fixed == .update {
       throw BuildFailure("version", "goes with the actions index and delete alone")
     }
+    if let index, index.fault == nil, !ActionWriter.mayBeIndexName(index) {
+      throw BuildFailure(
+        "index", "'\(index.description.prefix(64))' can be no index's name",
+        hint: "names are of a-z, 0-9, '.', '_' and '-', at most \(ActionWriter.longestIndexName) bytes")
+    }
     let name =
       index ?? Template(context.ecs.isOn ? "ecs-logstash-%{+yyyy.MM.dd}" : "logstash-%{+yyyy.MM.dd}")
     let stream = DataStream(
