@@ -15,6 +15,7 @@ let targets: [(name: String, body: Target)] = [
   ("date", fuzzDate),
   ("grok", fuzzGrok),
   ("http", fuzzHTTP),
+  ("http-bodies", fuzzHTTPBodies),
   ("json", fuzzJSON),
   ("pattern", fuzzPattern),
   ("pipeline", fuzzPipeline),

@@ -55,7 +55,7 @@ extension ClusterClient {
       glance.queueEvents = pipelines.reduce(0) { sum, pipeline in
         sum + ((pipeline.at("queue.events_count") ?? pipeline.at("queue.events"))?.integer ?? 0)
       }
-      glance.deadLetters = pipelines.reduce(0) { $0 + ($1.at("dead_letter_queue.written_events")?.integer ?? 0) }
+      glance.deadLetters = pipelines.reduce(0) { $0 + ($1.at("dead_letter_queue.events_count")?.integer ?? 0) }
       glance.eventsOut = pipelines.reduce(0) { $0 + ($1.at("events.out")?.integer ?? 0) }
     }
     glance.when = .now

@@ -13,6 +13,13 @@ public enum TLSVersion: String, OptionEnum {
   case v1_3 = "TLSv1.3"
 }
 
+/// What a listener speaks; TLS 1.0 is not among it.
+public enum ServerTLSVersion: String, OptionEnum {
+  case v1_1 = "TLSv1.1"
+  case v1_2 = "TLSv1.2"
+  case v1_3 = "TLSv1.3"
+}
+
 public struct DaemonSettings: PluginSettings {
   public var nodeName: String?
   public var pathData: FilePath = "./data"
@@ -34,7 +41,7 @@ public struct DaemonSettings: PluginSettings {
   public var apiTLS = false
   public var apiKeystore: FilePath?
   public var apiKeystorePassword: Secret?
-  public var apiProtocols: [TLSVersion] = [.v1_2, .v1_3]
+  public var apiProtocols: [ServerTLSVersion] = [.v1_2, .v1_3]
 
   /// What holds for pipelines that say nothing else.
   public var pipeline = PipelineSettings()
@@ -110,12 +117,6 @@ public struct DaemonSettings: PluginSettings {
     if apiTLS, apiKeystore == nil || apiKeystorePassword == nil {
       need(
         "api.ssl.enabled", "'api.ssl.enabled: true' needs 'api.ssl.keystore.path' and 'api.ssl.keystore.password'")
-    }
-    if apiProtocols.contains(.v1) || apiProtocols.isEmpty {
-      problems.error(
-        position("api.ssl.supported_protocols") ?? SourcePosition(file: "sluice.yml"),
-        "'api.ssl.supported_protocols' takes TLSv1.1, TLSv1.2 and TLSv1.3", code: "config.bad-value",
-        hint: "TLS 1.0 is not spoken any more")
     }
   }
 }

@@ -250,7 +250,9 @@ final class Daemon {
     for pipeline in pipelines {
       for input in pipeline.compiled.inputs { input.input.stop(deadline: min(deadline, Instant.now + .seconds(2))) }
     }
-    var lost = 0
+    // What a pipeline that is down holds in memory goes with the process.
+    var lost = state.pipelines.filter(\.isDown).map(\.runtime.queue.statistics).filter { !$0.isPersisted }
+      .reduce(0) { $0 + $1.events }
     replays?.stop()
     for pipeline in pipelines {
       pipeline.runtime.stop(

@@ -109,7 +109,8 @@ extension Daemon {
     var stopped: [(old: RunningPipeline, queue: (any EventQueue)?)] = []
     for candidate in candidates {
       guard let old = state.pipelines.first(where: { $0.compiled.id == candidate.compiled.id }) else { continue }
-      stopped.append((old, old.isDown ? nil : stop(old)))
+      let inMemory = old.runtime.queue.statistics.isPersisted ? nil : old.runtime.queue
+      stopped.append((old, old.isDown ? inMemory : stop(old)))
     }
     for old in removed {
       let queue = old.isDown ? nil : stop(old)
@@ -168,6 +169,7 @@ extension Daemon {
   ///
   /// - Returns: A queue in memory, which goes on with what it holds; nil for one on disk, which is closed.
   private func stop(_ pipeline: RunningPipeline) -> (any EventQueue)? {
+    ServiceManager.notify("WATCHDOG=1")
     let deadline = Instant.now + min(configuration.settings.daemon.shutdownTimeout, .seconds(10))
     let queue = pipeline.runtime.queue
     let isPersisted = queue.statistics.isPersisted

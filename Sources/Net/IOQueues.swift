@@ -9,7 +9,7 @@
 //  comes too early (the deadline moved on, which is the usual case) only puts the number into a later slot. So moving a
 //  deadline costs a store, and ten thousand idle connections cost one look each per minute.
 
-internal import Diagnostics
+package import Diagnostics
 @preconcurrency public import Dispatch
 internal import Glibc
 internal import Synchronization
@@ -19,9 +19,12 @@ public final class IOQueues: Sendable {
   public let all: [IOQueue]
 
   /// - Parameter count: Number of queues; nil for one per online core, at most 64.
-  public init(count: Int? = nil) {
+  public convenience init(count: Int? = nil) { self.init(count: count, quietSince: .now) }
+
+  /// - Parameter quietSince: When the queues last had a deadline to look at; earlier than now for tests.
+  package init(count: Int?, quietSince: Instant) {
     let cores = max(1, Int(sysconf(CInt(_SC_NPROCESSORS_ONLN))))
-    all = (0..<min(64, max(1, count ?? cores))).map { IOQueue(index: $0) }
+    all = (0..<min(64, max(1, count ?? cores))).map { IOQueue(index: $0, quietSince: quietSince) }
   }
 
   public var count: Int { all.count }
@@ -68,11 +71,11 @@ public final class IOQueue: @unchecked Sendable {  // unchecked: all state is re
   private var armedTick: Int64 = .max
   private let timer: any DispatchSourceTimer
 
-  init(index: Int) {
+  init(index: Int, quietSince: Instant) {
     self.index = index
     dispatch = DispatchQueue(label: "sluice.io.\(index)")
     readBuffer = .allocate(byteCount: IOQueue.restCapacity + IOQueue.readCapacity, alignment: 64)
-    checkedTick = Instant.now.ns / IOQueue.slotNs
+    checkedTick = quietSince.ns / IOQueue.slotNs
     timer = DispatchSource.makeTimerSource(queue: dispatch)
     timer.schedule(deadline: .distantFuture)
     timer.setEventHandler { [weak self] in self?.timerFired() }
@@ -151,9 +154,14 @@ public final class IOQueue: @unchecked Sendable {  // unchecked: all state is re
         let numbers = slots[slot]
         slots[slot] = []
         for number in numbers {
-          guard let connection = connections[number], connection.checkTick == tick else { continue }
-          connection.checkTick = 0
-          connection.checkDeadlines(now)
+          guard let connection = connections[number] else { continue }
+          if connection.checkTick == tick {
+            connection.checkTick = 0
+            connection.checkDeadlines(now)
+          } else if connection.checkTick > last, Int(connection.checkTick % IOQueue.slotCount) == slot {
+            // After a long quiet the slots behind and those to come are the same ones.
+            slots[slot].append(number)
+          }
         }
       }
     }

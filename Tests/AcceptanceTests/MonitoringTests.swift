@@ -164,6 +164,39 @@ import Testing
     #expect(daemon.stop() == 0)
   }
 
+  @Test func `an output in trouble shows in the health report, and who waits for green waits`() throws {
+    let folder = TemporaryFolder()
+    let cluster = try BulkEndpoint { _, _ in .answer(429, #"{"error":{"type":"es_rejected_execution_exception"}}"#) }
+    let address = cluster.address
+    cluster.stop()
+    let file = try folder.write(
+      """
+      pipeline: { id: main, workers: 1 }
+      inputs:
+        - http: { port: 0 }
+      outputs:
+        - elasticsearch: { hosts: ['\(address)'], index: 'logs' }
+      """, to: "main.yml")
+    let daemon = try RunningDaemon(in: folder, pipeline: file, settings: ["shutdown.timeout=1s"])
+    let client = try TestClient(port: daemon.port("http-1"))
+    try client.send(
+      "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+    )
+    #expect(String(decoding: client.receiveAll(), as: UTF8.self).contains(" 200 "))
+    #expect(try ask(daemon, "/?wait_for_status=yellow&timeout=1s").status == 200)
+    #expect(try waitUntil { try ask(daemon, "/").json["status"] as? String == "yellow" })
+    let late = try ask(daemon, "/?wait_for_status=green&timeout=300ms")
+    #expect(late.status == 408)
+    #expect(at(late.json, "error", "message") as? String == "Timed out waiting for status 'green'.")
+    let main = at(try ask(daemon, "/_health_report").json, "indicators", "pipelines", "indicators", "main")
+    #expect(at(main, "status") as? String == "yellow")
+    #expect((at(main, "diagnosis", "0", "cause") as? String)?.hasPrefix("output 'elasticsearch-1': ") == true)
+    #expect(
+      at(main, "symptom") as? String
+        == "The pipeline is concerning; 1 area is impacted and 1 diagnosis is available")
+    #expect(daemon.stop() == 0)
+  }
+
   @Test func `paths, methods and parameters are answered as Logstash does`() throws {
     let folder = TemporaryFolder()
     let daemon = try daemon(folder)

@@ -1,5 +1,6 @@
 //  Pipeline files change while the daemon runs: what is good is taken over, what is broken is named and refused.
 
+import Diagnostics
 import Foundation
 import Glibc
 import TestSupport
@@ -146,6 +147,38 @@ import Testing
     #expect(lines(daemon, "reload.removed") == 1)
     #expect(send(7, daemon))
     #expect(try waitUntil { try events(folder, "two").map(\.n) == [7] })
+    #expect(daemon.stop() == 0)
+  }
+
+  @Test func `what a cluster has not taken before the change reaches it once afterwards`() throws {
+    let isStuck = Lock(true)
+    let cluster = try BulkEndpoint { _, _ in
+      isStuck.withLock { $0 } ? .answer(429, #"{"error":{"type":"es_rejected_execution_exception"}}"#) : nil
+    }
+    defer { cluster.stop() }
+    let folder = TemporaryFolder()
+    func write(_ mark: String) throws -> String {
+      try folder.write(
+        text(folder, mark).replacingOccurrences(
+          of: "- file: { path: '\(folder.path)/small.ndjson' }",
+          with: "- elasticsearch: { hosts: ['\(cluster.address)'], index: 'logs', retry_initial_interval: 1 }"),
+        to: "small.yml")
+    }
+    let daemon = try RunningDaemon(in: folder, pipeline: write("old"), settings: ["shutdown.timeout=1s"])
+    #expect((0..<60).allSatisfy { send($0, daemon) })
+    #expect(waitUntil { cluster.requests > 0 })
+    for round in 1...2 {
+      _ = try write("new \(round)")
+      reload(daemon)
+      #expect(waitUntil(seconds: 30) { lines(daemon, "reload.done") == round }, "\(daemon.log)")
+    }
+    #expect((60..<80).allSatisfy { send($0, daemon) })
+    isStuck.withLock { $0 = false }
+    #expect(try waitUntil(seconds: 30) { try daemon.eventsInQueue("small") == 0 })
+    let numbers = try cluster.documents.values.map {
+      try #require((try JSONSerialization.jsonObject(with: Data($0.source)) as? [String: Any])?["n"] as? Int)
+    }
+    #expect(numbers.sorted() == Array(0..<80))
     #expect(daemon.stop() == 0)
   }
 

@@ -149,6 +149,42 @@ func listen(_ handlers: Handlers, _ change: (inout ListenerConfiguration) -> Voi
     listener.stop()
   }
 
+  /// Notes that its deadline has passed.
+  private final class Waiter: ConnectionHandler, Sendable {
+    private let wait: Duration
+    private let passed: Gate<Int>
+    init(_ wait: Duration, _ passed: Gate<Int>) {
+      self.wait = wait
+      self.passed = passed
+    }
+    func ready(_ connection: Connection) { connection.deadline = .now + wait }
+    func received(_ bytes: UnsafeRawBufferPointer, on connection: Connection) -> Int { bytes.count }
+    func deadlinePassed(_ connection: Connection, now: Instant) { passed.update { $0 += 1 } }
+    func peerFinished(_ connection: Connection) { connection.finish() }
+    func closed(_ connection: Connection, _ reason: CloseReason) {}
+  }
+
+  @Test(arguments: [0, 60, 3600])
+  func `deadlines are met after a quiet time of any length`(_ quietSeconds: Int) throws {
+    let queues = IOQueues(count: 1, quietSince: .now + .seconds(-quietSeconds))
+    let passed = Gate(0)
+    let next = Gate(0)
+    let listener = try Listener(ListenerConfiguration(host: "127.0.0.1", port: 0), queues: queues) { _ in
+      // 0.1, 0.2, … 1 s, the later ones first.
+      Waiter(
+        .milliseconds(
+          next.update {
+            $0 += 1
+            return 1100 - $0 * 100
+          }), passed)
+    }
+    listener.start()
+    let clients = try (0..<10).map { _ in try TestClient(port: listener.port) }
+    #expect(passed.wait(until: .now + .seconds(10)) { $0 == 10 ? true : nil } == true, "\(passed.withLock { $0 })")
+    withExtendedLifetime(clients) {}
+    listener.stop()
+  }
+
   @Test func `a process without descriptors refuses, keeps serving, and recovers`() async {
     await #expect(processExitsWith: .success) {
       let handlers = Handlers()

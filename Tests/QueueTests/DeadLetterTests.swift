@@ -45,6 +45,22 @@ private func all(_ letters: DeadLetterQueue, from: DeadLetterPosition? = nil) th
     again.close()
   }
 
+  @Test func `a list of removed letters that cannot be read brings no letter back`() throws {
+    let folder = Folder()
+    let letters = try DeadLetterQueue(folder: folder.path, settings: DeadLetterSettings())
+    for i in 0..<2 { _ = try letters.write([letter(i)]) }
+    #expect(try letters.remove([all(letters)[0].position]) == 1)
+    letters.close()
+    let list = try #require(folder.files.first { $0.hasSuffix(".gone") })
+    unlink(folder.path + "/" + list)
+    mkdir(folder.path + "/" + list, 0o700)
+    #expect(throws: QueueOpenError.self) {
+      try DeadLetterQueue(folder: folder.path, settings: DeadLetterSettings())
+    }
+    #expect(throws: QueueOpenError.self) { try DeadLetterReader(folder: folder.path).read { _ in true } }
+    rmdir(folder.path + "/" + list)
+  }
+
   @Test func `removed letters stay away and a segment goes with its last`() throws {
     let folder = Folder()
     var letters = try DeadLetterQueue(folder: folder.path, settings: DeadLetterSettings())

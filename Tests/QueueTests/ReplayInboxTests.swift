@@ -7,6 +7,22 @@ import TestSupport
 import Testing
 
 @Suite struct ReplayInboxTests {
+  @Test func `an inbox that is not there is empty, and one that cannot be read says so`() throws {
+    let folder = Folder()
+    #expect(try ReplayInbox(of: folder.path).names() == [])
+    let inbox = ReplayInbox(of: folder.path)
+    defer {
+      unlink(inbox.folder)
+      unlink(inbox.folder + ".moved/a.request")
+      rmdir(inbox.folder + ".moved")
+    }
+    try inbox.hand([1], name: "a")
+    #expect(try inbox.names() == ["a"])
+    #expect(rename(inbox.folder, inbox.folder + ".moved") == 0)
+    close(open(inbox.folder, O_CREAT | O_WRONLY, 0o600))
+    #expect(throws: SystemError.self) { try inbox.names() }
+  }
+
   @Test func `a request is there as a whole once it was handed over, through any crash`() throws {
     for seed in 1...200 {
       let disk = FaultyFileSystem(seed: UInt64(seed))

@@ -31,6 +31,7 @@ import Testing
     let variables = VariableSource(
       environment: [
         "BEATS_PORT": "0", "HTTP_PORT": "0", "TCP_PORT": "0", "ELASTICSEARCH_HOSTS": "http://localhost:9200",
+        "GEOIP_DATABASE": "city.mmdb",
       ])
     let file = try #require(PipelineFile.parse(text, path: path, variables: variables, problems: found))
     let settings = Settings(file: nil, variables: variables, problems: found).pipeline(file, problems: found)

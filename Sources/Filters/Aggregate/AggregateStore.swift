@@ -45,13 +45,17 @@ final class AggregateStore: Sendable {
       let bytes = try services.read(path, limitBytes: 1 << 30)
       let batch = EventBatch()
       var kept = 0
+      var lost = 0
       for line in bytes.split(separator: 10) {
         batch.removeAll()
         let event = batch.add(arrivalNs: 0)
         guard let map = line.withUnsafeBytes({ try? event.parseJSON($0) }), let name = map["task_id"]?.string,
           let tasks = sets.first(where: { $0.idTemplate == name }), let id = map["id"]?.text,
           let created = map["created"]?.integer, let last = map["last"]?.integer, let stored = map["map"]
-        else { continue }
+        else {
+          lost += 1
+          continue
+        }
         let task = AggregateTask(id: Array(id), nowNs: created, time: time(map["created_time"]))
         task.lastNs = last
         task.lastTime = time(map["last_time"])
@@ -64,6 +68,11 @@ final class AggregateStore: Sendable {
       try services.remove(path)
       Log.info(
         "aggregate.maps-read", "Maps of an earlier run go on.", ["file": .text(path), "maps": .number(kept)])
+      if lost > 0 {
+        Log.error(
+          "aggregate.maps-lost", "Maps of an earlier run are damaged, or no filter has their task_id; they are lost.",
+          ["file": .text(path), "maps_lost": .number(lost), "next": "keep the task_id as it was over a restart"])
+      }
     } catch {
       Log.error(
         "aggregate.maps-unreadable", "The maps of an earlier run cannot be read; their tasks begin anew.",
