@@ -132,7 +132,9 @@ public final class DeadLetterFollower {
   /// Whether the segment holds letters behind the place.
   private func isAhead(_ segment: Segment) -> Bool {
     guard let place = cursor?.place else { return true }
-    return segment.number >= place.position.segment || DeadLetterFollower.name(segment) > place.identity
+    // Identities begin with their milliseconds; what is random behind them says nothing of the order.
+    return segment.number >= place.position.segment
+      || DeadLetterFollower.name(segment).prefix(12) > place.identity.prefix(12)
   }
 
   private static func name(_ segment: Segment) -> String {
