@@ -1,6 +1,7 @@
 //  What every network input counts; connections are counted by its listener.
 
 public import Diagnostics
+internal import PluginKit
 
 public final class InputMetrics: Sendable {
   /// Records handed to the queue and kept, and their payload bytes.
@@ -16,6 +17,18 @@ public final class InputMetrics: Sendable {
   public let lost = Counter()
 
   public init() {}
+
+  /// These figures, with the port that was bound.
+  func statistics(port: Int) -> InputStatistics {
+    var result = InputStatistics()
+    result.events = events.value
+    result.bytes = bytes.value
+    result.errors = errors.value
+    result.oversized = oversized.value
+    result.lost = lost.value
+    result.boundPort = port
+    return result
+  }
 }
 
 /// An event that is larger than the input allows. It was read past; only its head was kept.

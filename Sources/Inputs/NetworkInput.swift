@@ -181,13 +181,9 @@ final class ServerInput<Server: Sendable>: Input {
 }
 
 func inputStatistics(_ metrics: InputMetrics, _ listener: Listener) -> InputStatistics {
-  var result = InputStatistics()
-  result.events = metrics.events.value
-  result.bytes = metrics.bytes.value
-  result.errors = metrics.errors.value
+  var result = metrics.statistics(port: listener.port)
   result.connections = listener.current.value
   result.peakConnections = listener.peak.value
   result.rejected = listener.refused.value
-  result.boundPort = listener.port
   return result
 }

@@ -191,7 +191,7 @@ package final class StepRunner {
       process(step, filter, batch, &selection)
       return
     }
-    split(condition, step.position, batch, &selection) { side, part in
+    split(condition, step.position, batch, &selection, step.statistics.conditionFailures) { side, part in
       if side { process(step, filter, batch, &part) }
     }
   }
@@ -231,7 +231,7 @@ package final class StepRunner {
   /// Splits the batch by a condition, runs `body` over each side, and joins them in order.
   private func split(
     _ condition: Condition, _ position: SourcePosition, _ batch: EventBatch, _ selection: inout [Int32],
-    _ body: (Bool, inout [Int32]) -> Void
+    _ failures: Counter? = nil, _ body: (Bool, inout [Int32]) -> Void
   ) {
     var yes: [Int32] = []
     var no: [Int32] = []
@@ -248,6 +248,7 @@ package final class StepRunner {
         kept.append(i)
         if side { yes.append(i) } else { no.append(i) }
       } catch {
+        failures?.add()
         handler?.conditionFailed(event, condition, error, at: position)
         event.cancel()
       }

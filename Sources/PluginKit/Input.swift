@@ -59,7 +59,12 @@ public struct InputStatistics: Sendable {
   public var connections = 0
   public var peakConnections = 0
   public var rejected = 0
+  /// Protocol errors and refused requests.
   public var errors = 0
+  /// Events beyond the input's limit, whose heads became dead letters.
+  public var oversized = 0
+  /// Events that came without acknowledgement and could not be kept.
+  public var lost = 0
   /// The port that was bound, where 0 was asked for.
   public var boundPort = 0
   public init() {}

@@ -164,6 +164,42 @@ import Testing
     #expect(daemon.stop() == 0)
   }
 
+  @Test func `what went wrong with events is counted where it did`() throws {
+    let folder = TemporaryFolder()
+    let file = try folder.write(
+      """
+      pipeline: { id: main, workers: 1, batch: { size: 10, delay: 5ms } }
+      inputs:
+        - tcp: { port: 0, id: lines, codec: json_lines, max_event_bytes: 1kb }
+      filters:
+        - mutate: { add_tag: [large] }
+          when: '[n] > 5'
+      outputs:
+        - file: { path: '\(folder.path)/out.ndjson' }
+          when: '[size] > 5'
+      """, to: "main.yml")
+    let daemon = try RunningDaemon(in: folder, pipeline: file)
+    let client = try TestClient(port: daemon.port("lines"))
+    let large = String(repeating: "x", count: 2000)
+    try client.send(
+      #"{"n":"text","size":9}"# + "\n{\"n\":9,\"size\":\"text\"}\n{\"n\":1,\"size\":9,\"t\":\"\(large)\"}\n")
+    client.finishSending()
+    _ = client.receiveAll()
+    func plugins() throws -> Any? { at(try ask(daemon, "/_node/stats").json, "pipelines", "main", "plugins") }
+    #expect(
+      try waitUntil {
+        let now = try plugins()
+        return at(now, "inputs", "0", "oversized_events") as? Int == 1
+          && at(now, "filters", "0", "condition_failures") as? Int == 1
+          && at(now, "outputs", "0", "condition_failures") as? Int == 1
+      }, "\(daemon.log)")
+    #expect(at(try plugins(), "inputs", "0", "lost_events") as? Int == 0)
+    let text = try ask(daemon, "/metrics").body
+    #expect(text.contains("sluice_input_oversized_events_total{pipeline=\"main\"} 1\n"), "\(text)")
+    #expect(text.contains("sluice_input_lost_events_total{pipeline=\"main\"} 0\n"))
+    #expect(daemon.stop() == 0)
+  }
+
   @Test func `an output in trouble shows in the health report, and who waits for green waits`() throws {
     let folder = TemporaryFolder()
     let cluster = try BulkEndpoint { _, _ in .answer(429, #"{"error":{"type":"es_rejected_execution_exception"}}"#) }

@@ -296,6 +296,10 @@ private func plugins(_ text: inout JSONText, _ pipeline: RunningPipeline, _ view
       list.object("flow") { $0.flow("throughput", view.perSecond(FlowPlace.plugins + i)) }
       list.member("current_connections", figures.connections)
       list.member("peak_connections", figures.peakConnections)
+      list.member("rejected_connections", figures.rejected)
+      list.member("errors", figures.errors)
+      list.member("oversized_events", figures.oversized)
+      list.member("lost_events", figures.lost)
     }
     $0.list("codecs", inputs) { list, input in
       let codec = input.input.description.codec
@@ -318,6 +322,7 @@ private func plugins(_ text: inout JSONText, _ pipeline: RunningPipeline, _ view
         $0.member("duration_in_millis", step.statistics.durationNs.value / 1_000_000)
       }
       stepFlow(&list, FlowPlace.plugins + inputs.count + 2 * i)
+      list.member("condition_failures", step.statistics.conditionFailures.value)
       if let outcomes = step.built.outcomes {
         list.member("matches", outcomes.matches.value)
         list.member("failures", outcomes.failures.value)
@@ -334,6 +339,7 @@ private func plugins(_ text: inout JSONText, _ pipeline: RunningPipeline, _ view
         $0.member("duration_in_millis", step.statistics.durationNs.value / 1_000_000)
       }
       stepFlow(&list, FlowPlace.plugins + inputs.count + 2 * (filters.count + i))
+      list.member("condition_failures", step.statistics.conditionFailures.value)
       list.member("duplicates", figures.duplicates)
       list.member("dead_letters", figures.deadLetters)
       list.member("retries", figures.retries)

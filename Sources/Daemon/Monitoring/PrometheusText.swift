@@ -2,6 +2,7 @@
 
 internal import Diagnostics
 internal import Pipeline
+internal import PluginKit
 internal import Queue
 
 /// The text of `/metrics`. Pipeline ids have no character that a label would have to escape.
@@ -19,6 +20,19 @@ func prometheusText(_ pipelines: [RunningPipeline]) -> String {
   }
   metric("queue_bytes", "gauge", "Bytes that the queue takes.") { $0.runtime.queue.statistics.bytes }
   metric("queue_max_bytes", "gauge", "Bytes that the queue may take.") { $0.runtime.queue.statistics.maxBytes }
+  func inputs(_ pipeline: RunningPipeline, _ figure: (InputStatistics) -> Int) -> Int {
+    pipeline.compiled.inputs.reduce(0) { $0 + figure($1.input.statistics) }
+  }
+  metric("input_errors_total", "counter", "Protocol errors and refused requests.") { inputs($0, \.errors) }
+  metric("input_rejected_connections_total", "counter", "Connections refused for want of room.") {
+    inputs($0, \.rejected)
+  }
+  metric("input_oversized_events_total", "counter", "Events beyond an input's limit; their heads are dead letters.") {
+    inputs($0, \.oversized)
+  }
+  metric("input_lost_events_total", "counter", "Events that came without acknowledgement and could not be kept.") {
+    inputs($0, \.lost)
+  }
   metric("dead_letters_total", "counter", "Events that became dead letters.") { $0.deadLetters.statistics.written }
   metric("dead_letters_dropped_total", "counter", "Dead letters that were dropped, or grew too old.") {
     let figures = $0.deadLetters.statistics

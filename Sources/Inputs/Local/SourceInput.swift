@@ -92,7 +92,7 @@ final class SourceInput: Input {
 
   func start() throws { for body in bodies { feed.run(name, body) } }
   func stop(deadline: Instant) { feed.stop(deadline: deadline) }
-  var statistics: InputStatistics { inputStatistics(feed.metrics, port: 0) }
+  var statistics: InputStatistics { feed.metrics.statistics(port: 0) }
 }
 
 /// This machine's name.

@@ -144,6 +144,7 @@ final class SyslogServer: Sendable {
     result.events += datagrams.metrics.events.value
     result.bytes += datagrams.metrics.bytes.value
     result.errors += datagrams.metrics.errors.value
+    result.lost += datagrams.metrics.lost.value
     return result
   }
 }

@@ -123,12 +123,3 @@ final class DatagramInputServer: DatagramHandler, @unchecked Sendable {  // unch
     }
   }
 }
-
-func inputStatistics(_ metrics: InputMetrics, port: Int) -> InputStatistics {
-  var result = InputStatistics()
-  result.events = metrics.events.value
-  result.bytes = metrics.bytes.value
-  result.errors = metrics.errors.value
-  result.boundPort = port
-  return result
-}

@@ -67,6 +67,6 @@ struct UDPInput: InputPlugin {
           complete, id: context.stepID, sink: context.sink, descriptor: description.descriptor, cutting: cutting,
           queues: NetworkInputs.queues, budget: NetworkInputs.budget)
       }, begin: { $0.start() }, end: { $0.stop(within: $1, completion: $2) },
-      figures: { inputStatistics($0.metrics, port: $0.port) })
+      figures: { $0.metrics.statistics(port: $0.port) })
   }
 }
