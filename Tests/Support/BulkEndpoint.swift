@@ -20,6 +20,10 @@ public final class BulkEndpoint: Sendable {
     case cut
     /// Documents whose text holds `text` are answered with this status and type; the others are indexed.
     case refuse(status: Int, type: String, text: String, reason: String = "as scripted")
+    /// All is indexed, and the connection ends in the middle of the answer.
+    case half
+    /// Nothing is indexed, and the connection is reset.
+    case reset
     /// Nothing is indexed, and no answer ever comes.
     case hang
     /// All is indexed, and the answer comes after so many milliseconds.
@@ -58,23 +62,29 @@ public final class BulkEndpoint: Sendable {
   private let state = Lock(State())
   private let script: Script
   private let takesAll: Bool
+  private let refusing: String?
   private let other: @Sendable (Request) -> (Int, String)?
 
-  public convenience init(takesAll: Bool = false, _ script: @escaping Script = { _, _ in nil }) throws {
-    try self.init(takesAll: takesAll, other: nil, script)
+  public convenience init(
+    takesAll: Bool = false, refusing: String? = nil, _ script: @escaping Script = { _, _ in nil }
+  ) throws {
+    try self.init(takesAll: takesAll, refusing: refusing, other: nil, script)
   }
 
   /// - Parameters:
   ///   - listens: Else it keeps its port, refuses connections and waits for `listen`.
   ///   - takesAll: Any action is taken, with an id or without; else all but `create` with an id is a fault.
+  ///   - refusing: Documents whose text holds this are never indexed, but refused as a mapping conflict.
   ///   - other: Answers requests that are not bulk requests; 200 and the version where it gives nothing.
   ///   - script: What goes wrong with bulk requests.
   public init(
-    takesAll: Bool = false, listens: Bool = true, other: (@Sendable (Request) -> (Int, String)?)?,
+    takesAll: Bool = false, listens: Bool = true, refusing: String? = nil,
+    other: (@Sendable (Request) -> (Int, String)?)?,
     _ script: @escaping Script = { _, _ in nil }
   ) throws {
     self.script = script
     self.takesAll = takesAll
+    self.refusing = refusing
     self.other = other ?? { _ in nil }
     listener = socket(AF_INET, CInt(SOCK_STREAM.rawValue), 0)
     var address = sockaddr_in()
@@ -202,6 +212,16 @@ public final class BulkEndpoint: Sendable {
         case .cut:
           _ = take(body, fault)
           return
+        case .half:
+          answer = take(body, fault)
+          let whole =
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: \(answer.utf8.count)\r\n\r\n"
+          reply(connection, whole + answer.prefix(answer.count / 2))
+          return
+        case .reset:
+          var option = linger(l_onoff: 1, l_linger: 0)
+          setsockopt(connection, SOL_SOCKET, SO_LINGER, &option, socklen_t(MemoryLayout<linger>.size))
+          return
         case .late(let milliseconds):
           // The delay itself is the fault: nothing else is waited for.
           waitOut(.milliseconds(milliseconds))
@@ -228,6 +248,7 @@ public final class BulkEndpoint: Sendable {
 
   private func take(_ body: [UInt8], _ fault: Fault?) -> String {
     let lines = body.split(separator: 10, omittingEmptySubsequences: true)
+    let always = refusing.map { Fault.refuse(status: 400, type: "mapper_parsing_exception", text: $0) }
     var items: [String] = []
     var hasErrors = false
     state.withLock { state in
@@ -243,7 +264,7 @@ public final class BulkEndpoint: Sendable {
         state.nextID += 1
         let key = index + "/" + ((target["_id"] as? String) ?? "made\(state.nextID)")
         let source = action == "delete" ? [] : Array(lines[i + 1])
-        if case .refuse(let status, let type, let text, let reason) = fault,
+        if case .refuse(let status, let type, let text, let reason) = always ?? fault,
           String(decoding: source, as: UTF8.self).contains(text)
         {
           hasErrors = true
