@@ -324,6 +324,40 @@ private func rule(_ condition: String) -> String {
     #expect(windows.bytesHeld <= 1024 * 6 * 4 * 2)
   }
 
+  @Test(arguments: [1, 2, 3, 7, 59])
+  func `the size of the batches changes nothing`(_ size: Int) throws {
+    let rules = try shipped.get()
+    // Attacks, failed logins of one address, and ordinary requests, each kind also twice in a row.
+    let requests = (0..<120).map { number -> Request in
+      switch number % 6 {
+      case 0, 1:
+        Request(["path": "/search?q=1%27%20UNION%20SELECT%201--", "address": "192.0.2.9", "time": 1000 + number])
+      case 2, 3:
+        Request([
+          "path": "/login", "method": "POST", "status": 401, "address": "192.0.2.7", "user": "root",
+          "time": 1000 + number,
+        ])
+      case 4: Request(["path": "/?q=<script>alert(1)</script>", "address": "192.0.2.8", "time": 1000 + number])
+      default: Request(["path": "/products/42", "address": "192.0.2.6", "status": 200, "time": 1000 + number])
+      }
+    }
+    let whole = score(rules, requests)
+    #expect(
+      whole.count { types($0).contains(.bruteForce) } > 20 && whole.count { types($0).contains(.sqlInjection) } == 40)
+    let scorer = ThreatScorer(rules, ThreatWindows(rules))
+    var parts: [ThreatVerdict] = []
+    for start in stride(from: 0, to: requests.count, by: size) {
+      scorer.begin()
+      let batch = requests[start..<min(start + size, requests.count)]
+      for request in batch { request.add(to: scorer) }
+      scorer.finish()
+      parts += (0..<batch.count).map { scorer.verdict($0) }
+    }
+    for (number, (one, other)) in zip(whole, parts).enumerated() {
+      #expect(one.score == other.score && one.types == other.types && one.type == other.type, "event \(number)")
+    }
+  }
+
   @Test func `workers that share windows see each other's events`() async throws {
     let (rules, _) = read(rule("status: 401, window: {by: address, count: 64, within: 60s}"))
     let shared = try #require(rules)

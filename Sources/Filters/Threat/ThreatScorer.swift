@@ -128,6 +128,7 @@ private struct ThreatScorerCore: ~Copyable {
   mutating func begin() {
     tallies.removeAll(keepingCapacity: true)
     updates.removeAll(keepingCapacity: true)
+    countedFor = -1
   }
 
   mutating func add(_ request: ThreatRequest) -> Int {
@@ -287,7 +288,7 @@ private struct ThreatScorerCore: ~Copyable {
     updates.append(update)
   }
 
-  // Bits of the rules that the present event was counted for.
+  // Bits of the rules that the present event was counted for, and its number within the batch.
   private var counted: [UInt64] = []
   private var countedFor = -1
 
