@@ -103,18 +103,43 @@ public struct DaemonSettings: PluginSettings {
 
   /// What no single option can see.
   ///
-  /// - Parameter position: Where a setting is given; nil where it has its default.
-  mutating func check(at position: (String) -> SourcePosition?, problems: Problems) {
+  /// - Parameters:
+  ///   - position: Where a setting is given; nil where it has its default.
+  ///   - written: The value that stands for a setting, also one that a variable emptied; nil where none does.
+  mutating func check(
+    at position: (String) -> SourcePosition?, written: (String) -> YAMLNode?, problems: Problems
+  ) {
     pipeline.check(at: position, problems: problems)
+    /// Whether one of `settings` stands nowhere. What a variable could not give was told there.
+    func lacks(_ settings: [(name: String, isThere: Bool)]) -> Bool {
+      settings.contains { !$0.isThere && written($0.name)?.holdsUnresolved != true }
+    }
     func need(_ setting: String, _ text: String) {
       let place = position(setting) ?? SourcePosition(file: "sluice.yml")
       problems.error(place, text, code: "config.missing-option")
     }
-    if apiAuthentication == .basic, apiUser == nil || apiPassword == nil {
-      need(
-        "api.auth.type", "'api.auth.type: basic' needs 'api.auth.basic.username' and 'api.auth.basic.password'")
+    if apiAuthentication == .basic {
+      let parts = [
+        (name: "api.auth.basic.username", isThere: apiUser != nil, isEmpty: apiUser?.isEmpty ?? true),
+        (name: "api.auth.basic.password", isThere: apiPassword != nil, isEmpty: apiPassword?.revealed.isEmpty ?? true),
+      ]
+      // Whoever knows that it is empty would be let in.
+      for part in parts where part.isEmpty {
+        guard let node = written(part.name), !node.holdsUnresolved, part.isThere || node.isEmptied else { continue }
+        problems.error(
+          node.position, "'\(part.name)' is empty, which is no protection", code: "config.bad-value",
+          hint: "give it a value, or set 'api.auth.type: none'")
+      }
+      if lacks(parts.map { ($0.name, $0.isThere || written($0.name)?.isEmptied == true) }) {
+        need(
+          "api.auth.type", "'api.auth.type: basic' needs 'api.auth.basic.username' and 'api.auth.basic.password'")
+      }
     }
-    if apiTLS, apiKeystore == nil || apiKeystorePassword == nil {
+    if apiTLS,
+      lacks([
+        ("api.ssl.keystore.path", apiKeystore != nil), ("api.ssl.keystore.password", apiKeystorePassword != nil),
+      ])
+    {
       need(
         "api.ssl.enabled", "'api.ssl.enabled: true' needs 'api.ssl.keystore.path' and 'api.ssl.keystore.password'")
     }

@@ -31,8 +31,16 @@ public struct Settings: Sendable {
       Self.checkNames(layer, allowed: SettingNames.daemon, problems)
       layer.read(into: &daemon, problems: problems)
     }
-    daemon.check(at: Self.place(among: layers), problems: problems)
+    daemon.check(at: Self.place(among: layers), written: Self.written(among: layers), problems: problems)
     self.daemon = daemon
+  }
+
+  /// The variable of a setting that was meant by a name of `unknownEnvironment`.
+  public static func nearestVariable(to name: String) -> String? {
+    let prefix = "SLUICE_"
+    // The prefix is common to all and must not make distant names near.
+    let rests = SettingNames.byEnvironment.keys.map { String($0.dropFirst(prefix.count)) }.sorted()
+    return nearest(to: String(name.dropFirst(prefix.count)), among: rests).map { prefix + $0 }
   }
 
   /// The settings of one pipeline: its own map beats environment and file, and `--set` beats it.
@@ -68,6 +76,14 @@ public struct Settings: Sendable {
     { name in
       let entries = layers.reversed().compactMap { $0.entry(name) }
       return entries.first { !$0.value.isEmptied }?.value.position
+    }
+  }
+
+  /// The value of the strongest layer that gives a setting; where variables emptied it in all of them, what stands there.
+  private static func written(among layers: [SettingLayer]) -> (String) -> YAMLNode? {
+    { name in
+      let values = layers.reversed().compactMap { $0.entry(name)?.value }
+      return values.first { !$0.isEmptied } ?? values.first
     }
   }
 

@@ -37,7 +37,12 @@ package func runDaemon(_ options: LaunchOptions) -> Int32 {
     return 1
   }
   for name in configuration.settings.unknownEnvironment {
-    Log.info("config.unknown-environment", "An environment variable is no setting.", ["name": Log.foreign(name)])
+    let text = "An environment variable is no setting."
+    if let near = Settings.nearestVariable(to: name) {
+      Log.info("config.unknown-environment", text, ["name": Log.foreign(name), "next": .text("did you mean \(near)?")])
+    } else {
+      Log.info("config.unknown-environment", text, ["name": Log.foreign(name)])
+    }
   }
   _ = sys_raise_open_files()
   sys_keep_freed_memory(4 << 20)

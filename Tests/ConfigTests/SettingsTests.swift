@@ -54,6 +54,46 @@ func settings(
     #expect(all.daemon.pipeline.queueMaxEvents == 0 && all.daemon.logLevel == .warn && all.daemon.logFormat == .plain)
   }
 
+  @Test(arguments: [
+    ("sluice.yml", "api.auth.basic: { username: a, password: '' }", "sluice.yml:2:42", "password"),
+    ("sluice.yml", "api.auth.basic: { username: a, password: '${NONE:}' }", "sluice.yml:2:42", "password"),
+    ("sluice.yml", "api.auth.basic: { username: \"\", password: p }", "sluice.yml:2:29", "username"),
+    ("SLUICE_API_AUTH_BASIC_PASSWORD", "api.auth.basic.username: a", "SLUICE_API_AUTH_BASIC_PASSWORD", "password"),
+  ]) func `an empty user or password of the API is refused at its place`(
+    source: String, line: String, place: String, part: String
+  ) {
+    let problems = Problems()
+    let root = YAML.parse("api.auth.type: basic\n" + line, file: "sluice.yml", problems: problems)
+    _ = Settings(
+      file: root, variables: VariableSource(environment: source == "sluice.yml" ? [:] : [source: ""]),
+      problems: problems)
+    #expect(
+      problems.sorted.map(\.description) == [
+        "\(place): error: 'api.auth.basic.\(part)' is empty, which is no protection; give it a value, or set "
+          + "'api.auth.type: none' [config.bad-value]"
+      ])
+  }
+
+  @Test(arguments: ["api.auth.basic.password: '${file:/none/secret}'", "api.auth.basic.password: '${UNSET}'"])
+  func `of a password that cannot be had only the cause is told`(line: String) {
+    let problems = Problems()
+    let text = "api.auth.type: basic\napi.auth.basic.username: a\n" + line
+    let root = YAML.parse(text, file: "sluice.yml", problems: problems)
+    _ = Settings(file: root, variables: VariableSource(environment: [:]), problems: problems)
+    #expect(problems.all.count == 1 && problems.all[0].position.line == 3, "\(problems.all)")
+    // A run that opens no files cannot judge it.
+    let silent = Problems()
+    let unopened = VariableSource(environment: ["UNSET": "x"], opensFiles: false)
+    _ = Settings(file: YAML.parse(text, file: "sluice.yml", problems: silent), variables: unopened, problems: silent)
+    #expect(silent.all.isEmpty, "\(silent.all)")
+  }
+
+  @Test func `a misspelt name of the environment has a nearest setting, a foreign one has none`() {
+    #expect(Settings.nearestVariable(to: "SLUICE_QUEUE_TYP") == "SLUICE_QUEUE_TYPE")
+    #expect(Settings.nearestVariable(to: "SLUICE_PIPELINE_BATCHSIZE") == "SLUICE_PIPELINE_BATCH_SIZE")
+    #expect(Settings.nearestVariable(to: "SLUICE_SERVICE_HOST") == nil)
+  }
+
   @Test func `names of the environment that are no setting are kept for one line`() {
     let all = settings(environment: ["SLUICE_PORT_9600_TCP": "tcp://10.0.0.1", "SLUICE_SERVICE_HOST": "x", "HOME": "/"])
     #expect(all.unknownEnvironment == ["SLUICE_PORT_9600_TCP", "SLUICE_SERVICE_HOST"])
