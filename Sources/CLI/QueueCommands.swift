@@ -88,22 +88,29 @@ let queueStatsCommand = Command(
 
 let queueCheckCommand = Command(
   "queue check", "Compare every checksum of the queues on disk",
-  details: "Reads only, so it may run beside the daemon. The exit status is 1 where something is damaged."
+  details: """
+    Reads only, so it may run beside the daemon. The exit status is 1 where something is damaged, unless its bytes are \
+    set aside already.
+    """
 ) { (settings: QueueArguments) -> Int32 in
   each(settings.queues(for: "queue check"), "queue check") { location, inspector throws(QueueOpenError) in
     let report = try inspector.check()
     print(summary(location, report))
     for segment in report.segments {
       if segment.isLocked { print("  \(segment.name): encrypted, and its key is not among the settings") }
-      for damage in segment.damage { print("  \(sentence(segment.name, damage))") }
+      for damage in segment.damage {
+        print("  \(sentence(segment.name, damage))\(damage.isSetAside ? "; known, and set aside" : "")")
+      }
     }
     for name in report.damagedHeaders { print("  \(name): the header is damaged") }
     printSurroundings(report)
     if report.isSound {
-      print("  all is well")
+      print(report.segments.allSatisfy(\.damage.isEmpty) ? "  all is well" : "  all else is well")
       return 0
     }
-    print("  the daemon skips what is damaged and sets it aside; 'sluice queue repair' does it at once")
+    if report.isRepairable {
+      print("  the daemon skips what is damaged and sets it aside; 'sluice queue repair' does it at once")
+    }
     return 1
   }
 }

@@ -41,7 +41,14 @@ public struct QueueFolderReport: Sendable {
   public var events: Int { segments.reduce(0) { $0 + $1.records - $1.releasedRecords } }
   public var bytes: Int { segments.reduce(0) { $0 + $1.bytes } }
   public var lostRecords: Int { segments.reduce(0) { $0 + $1.damage.reduce(0) { $0 + $1.lostRecords } } }
-  public var isSound: Bool { damagedHeaders.isEmpty && segments.allSatisfy { $0.damage.isEmpty && !$0.isLocked } }
+  /// What is damaged and set aside is known, and counts as sound.
+  public var isSound: Bool {
+    damagedHeaders.isEmpty && segments.allSatisfy { $0.damage.allSatisfy(\.isSetAside) && !$0.isLocked }
+  }
+  /// A repair would set something aside.
+  public var isRepairable: Bool {
+    !damagedHeaders.isEmpty || segments.contains { $0.damage.contains { !$0.isSetAside && $0.bytes > 0 } }
+  }
 }
 
 /// A record as a tool sees it. `payload` is valid within the call alone.
@@ -78,7 +85,11 @@ public struct QueueInspector {
     let picture = try FolderPicture.read(folder, fileSystem, keys: keys)
     var report = report(picture)
     for (i, segment) in picture.segments.enumerated() where !report.segments[i].isLocked {
-      report.segments[i].damage = try damage(of: segment)
+      report.segments[i].damage = try damage(of: segment).map { place in
+        var place = place
+        place.isSetAside = Quarantine.holds(segment.path, place.offset, place.bytes, picture.setAside, fileSystem)
+        return place
+      }
     }
     return report
   }
@@ -175,6 +186,7 @@ public struct QueueInspector {
       }
       for segment in picture.segments where !picture.locked.contains(Format.segmentName(segment.number)) {
         for place in try damage(of: segment) {
+          if Quarantine.holds(segment.path, place.offset, place.bytes, picture.setAside, fileSystem) { continue }
           let file = try fileSystem.open(segment.path, .read)
           let kept = Quarantine.copy(file, place.offset, place.offset + place.bytes, segment.path, fileSystem)
           actions.append(

@@ -390,7 +390,33 @@ enum Quarantine {
   /// Bytes that are kept of one damaged place.
   static let limitBytes = 64 << 20
 
-  /// Copies a damaged place to a file of its own; nil where that fails. A copy that is there already is kept.
+  /// Whether the bytes of a damaged place lie in one of the files `setAside`, as they stand in the segment now.
+  static func holds(
+    _ source: String, _ offset: Int, _ count: Int, _ setAside: [String], _ fileSystem: any FileSystem
+  ) -> Bool {
+    let path = "\(source.dropLast(4))-\(offset).bad"
+    let count = min(count, limitBytes)
+    guard count > 0, setAside.contains(where: { path.hasSuffix("/" + $0) }),
+      let segment = try? fileSystem.open(source, .read), let kept = try? fileSystem.open(path, .read),
+      (try? kept.size()) == count
+    else { return false }
+    let room = UnsafeMutableRawBufferPointer.allocate(byteCount: 2 << 20, alignment: 16)
+    defer { room.deallocate() }
+    var at = 0
+    while at < count {
+      let size = min(1 << 20, count - at)
+      let now = UnsafeMutableRawBufferPointer(rebasing: room[..<size])
+      let then = UnsafeMutableRawBufferPointer(rebasing: room[size..<2 * size])
+      guard (try? segment.readFully(into: now, at: offset + at)) == size,
+        (try? kept.readFully(into: then, at: at)) == size,
+        now.elementsEqual(then)
+      else { return false }
+      at += size
+    }
+    return true
+  }
+
+  /// Copies a damaged place to a file of its own, in place of an earlier copy of it; nil where that fails.
   static func copy(_ file: any QueueFile, _ offset: Int, _ end: Int, _ source: String, _ fileSystem: any FileSystem)
     -> String?
   {

@@ -11,6 +11,8 @@ public struct QueueDamage: Equatable, Sendable {
   public let offset: Int
   public let bytes: Int
   public let lostRecords: Int
+  /// Its bytes lie in a `.bad` file as they stand here: it is known, and nothing more can be done about it.
+  public internal(set) var isSetAside = false
 }
 
 /// What a folder of segments holds at one moment.
