@@ -4,7 +4,8 @@ internal import CSystem
 internal import Diagnostics
 internal import Glibc
 
-/// Blocks the daemon's signals for all threads that start from now on.
+/// Blocks the daemon's signals for all threads that start from now on; `early_signals.c` has done so already where the
+/// program was started as `sluice run`.
 struct SignalWaiter {
   private var set = sigset_t()
 
