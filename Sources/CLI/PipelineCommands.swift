@@ -81,8 +81,7 @@ let checkCommand = Command(
   let problems = Problems()
   let configuration = Configuration.load(settings.launch.options, opensFiles: settings.resolve, problems: problems)
   let compiled = configuration.compile(resolves: settings.resolve, problems: problems)
-  checkPorts(of: compiled, problems: problems)
-  checkDaemon(configuration, opensFiles: settings.resolve, problems: problems)
+  checkRun(configuration, compiled, opensFiles: settings.resolve, problems: problems)
   for problem in problems.sorted { print(problem) }
   if problems.hasErrors { return 1 }
   let names = compiled.map(\.id).joined(separator: ", ")

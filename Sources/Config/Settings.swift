@@ -71,6 +71,12 @@ public struct Settings: Sendable {
     Self.place(among: [file, environment, assignments])(name)
   }
 
+  /// The value that stands for a setting of the daemon, or of a pipeline; nil where it has its default.
+  public func written(_ name: String, in pipeline: PipelineFile? = nil) -> YAMLNode? {
+    let own = pipeline.map { [$0.settings] } ?? []
+    return Self.written(among: [file, environment] + own + [assignments])(name)
+  }
+
   /// Where the strongest layer gives a setting; nil where none does.
   private static func place(among layers: [SettingLayer]) -> (String) -> SourcePosition? {
     { name in

@@ -3,6 +3,7 @@
 package import Config
 package import Diagnostics
 internal import Glibc
+internal import Net
 package import Pipeline
 package import PluginKit
 
@@ -119,29 +120,89 @@ package struct Configuration: Sendable {
   }
 }
 
-/// What the settings as a whole must fulfil beyond their declarations; `check` and `run` ask the same.
+/// What settings and pipelines as a whole must fulfil beyond their declarations; `check` and `run` ask the same.
 ///
 /// - Parameter opensFiles: False for a pure check.
-package func checkDaemon(_ configuration: Configuration, opensFiles: Bool, problems: Problems) {
+package func checkRun(
+  _ configuration: Configuration, _ pipelines: [CompiledPipeline], opensFiles: Bool, problems: Problems
+) {
+  checkPorts(of: pipelines, api: configuration.settings.daemon, problems: problems)
+  for pipeline in pipelines { checkOutputs(of: pipeline, problems: problems) }
+  checkKeys(configuration, problems: problems)
+  guard opensFiles, configuration.settings.daemon.apiEnabled else { return }
+  checkAPI(configuration, problems: problems)
+}
+
+private func checkAPI(_ configuration: Configuration, problems: Problems) {
   let settings = configuration.settings
-  guard opensFiles, settings.daemon.apiEnabled, settings.daemon.apiTLS, !problems.hasErrors else { return }
+  func place(_ name: String) -> SourcePosition {
+    settings.position(of: name) ?? SourcePosition(file: configuration.settingsFile)
+  }
+  if let host = settings.daemon.apiHost {
+    do {
+      try ListenerConfiguration(host: host).resolve()
+    } catch {
+      problems.error(place("api.http.host"), "the monitoring API \(error)", code: "config.unknown-host")
+    }
+  }
+  guard settings.daemon.apiTLS, !problems.hasErrors else { return }
   do {
     _ = try apiTLS(settings.daemon)
   } catch {
-    problems.error(
-      settings.position(of: "api.ssl.keystore.path") ?? SourcePosition(file: configuration.settingsFile), "\(error)",
-      code: "config.bad-keystore")
+    problems.error(place("api.ssl.keystore.path"), "\(error)", code: "config.bad-keystore")
   }
 }
 
-/// Two inputs of one run on the same port are an error that names both places.
-package func checkPorts(of pipelines: [CompiledPipeline], problems: Problems) {
+/// A pipeline without outputs would keep its events for ever.
+package func checkOutputs(of pipeline: CompiledPipeline, problems: Problems) {
+  // Where the file has other mistakes, its outputs may not have been understood.
+  let path = pipeline.file.path
+  let isBroken = problems.all.contains { $0.severity == .error && $0.position.file == path }
+  guard pipeline.lacksOutputs, !isBroken else { return }
+  problems.error(
+    SourcePosition(file: path, line: 1, column: 1),
+    "the pipeline '\(pipeline.id)' has no output that can ever be reached", code: "config.no-output",
+    hint: pipeline.file.outputs.isEmpty ? "add one below 'outputs:'" : "the conditions of all outputs are never true")
+}
+
+/// Keys are judged where they stand: in the settings, and in each pipeline that has its own.
+private func checkKeys(_ configuration: Configuration, problems: Problems) {
+  let name = "queue.encryption.keys"
+  let settings = configuration.settings
+  func check(_ pipeline: PipelineSettings, at written: YAMLNode?) {
+    let items = written?.items ?? []
+    for (i, secret) in pipeline.queueEncryptionKeys.enumerated() {
+      let node = items.count == pipeline.queueEncryptionKeys.count ? items[i] : written
+      if node?.holdsUnresolved ?? false { continue }
+      if let sentence = keyFault(secret, number: i + 1) {
+        problems.error(
+          node?.position ?? SourcePosition(file: configuration.settingsFile), sentence, code: "config.bad-value",
+          hint: "`openssl rand -hex 32` makes one")
+      }
+    }
+  }
+  check(settings.daemon.pipeline, at: settings.written(name))
+  for file in configuration.files where file.settings.entry(name) != nil {
+    check(settings.pipeline(file, problems: Problems()), at: settings.written(name, in: file))
+  }
+}
+
+/// Two inputs of one run on the same port are an error that names both places; so is the port of the monitoring API.
+package func checkPorts(of pipelines: [CompiledPipeline], api: DaemonSettings, problems: Problems) {
   var taken: [String: (position: SourcePosition, host: String)] = [:]
   for pipeline in pipelines {
     for input in pipeline.inputs {
       for port in input.input.ports where port.port != 0 {
+        // Of a range the API takes the first that is free, before any input listens.
+        if api.apiEnabled, !port.isDatagram, port.port == api.apiPort.ports.lowerBound,
+          share(port.host, MonitoringServer.host(api))
+        {
+          problems.error(
+            input.position, "port \(port.port) is that of Sluice's own monitoring API", code: "config.duplicate-port",
+            hint: "choose another one here, or with 'api.http.port'")
+        }
         let key = "\(port.isDatagram ? "udp" : "tcp") \(port.port)"
-        if let other = taken[key], other.host == port.host || other.host == "0.0.0.0" || port.host == "0.0.0.0" {
+        if let other = taken[key], share(other.host, port.host) {
           problems.error(
             input.position, "port \(port.port) is taken", code: "config.duplicate-port",
             hint: "the other input is at \(other.position)")
@@ -151,4 +212,11 @@ package func checkPorts(of pipelines: [CompiledPipeline], problems: Problems) {
       }
     }
   }
+}
+
+/// Whether two listeners want the same address.
+private func share(_ one: String, _ other: String) -> Bool {
+  let everywhere = ["", "0.0.0.0", "::"]
+  func address(_ host: String) -> String { host == "localhost" ? "127.0.0.1" : host }
+  return address(one) == address(other) || everywhere.contains(one) || everywhere.contains(other)
 }

@@ -28,8 +28,7 @@ package func runDaemon(_ options: LaunchOptions) -> Int32 {
     format: daemonSettings.logFormat == .json ? .json : .plain)
   // Compiled once without opening anything, so that a broken configuration touches nothing.
   let checked = configuration.compile(resolves: true, problems: problems)
-  checkPorts(of: checked, problems: problems)
-  checkDaemon(configuration, opensFiles: true, problems: problems)
+  checkRun(configuration, checked, opensFiles: true, problems: problems)
   for problem in problems.sorted { writeError(problem.description) }
   if problems.hasErrors {
     let count = problems.sorted.filter { $0.severity == .error }.count
@@ -52,8 +51,7 @@ package func runDaemon(_ options: LaunchOptions) -> Int32 {
     return daemon.serve(signals)
   } catch {
     Log.error(
-      "daemon.start-failed", "The daemon could not start; events that came meanwhile are in the queue.",
-      ["reason": .text("\(error)")])
+      "daemon.start-failed", "The daemon could not start.", ["reason": .text("\(error)")])
     return 1
   }
 }
@@ -111,10 +109,6 @@ final class Daemon {
     runtimeSettings.workers = settings.workers ?? max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
     runtimeSettings.batchSize = settings.batchSize
     runtimeSettings.batchDelay = settings.batchDelay
-    if compiled.outputs.isEmpty {
-      throw StartFailure(
-        description: "pipeline '\(compiled.id)' (\(compiled.file.path)) has no output that can ever be reached")
-    }
     // Events of a memory queue are not made safer by an overflow queue than they are.
     let overflows =
       settings.queueType == .persisted
@@ -180,7 +174,11 @@ final class Daemon {
       do {
         try startInputs(of: pipeline)
       } catch {
+        let came = state.pipelines.flatMap(\.compiled.inputs).contains { $0.push.records.value > 0 }
         stop()
+        if came {
+          Log.info("daemon.start-undone", "Events that inputs took meanwhile were delivered or are in the queue.")
+        }
         throw error
       }
     }

@@ -29,15 +29,19 @@ package struct QueueLocation: Sendable {
 package func encryptionKeys(_ settings: PipelineSettings) throws(StartFailure) -> [BlockKey] {
   var keys: [BlockKey] = []
   for (i, secret) in settings.queueEncryptionKeys.enumerated() {
-    guard let bytes = keyBytes(Array(secret.revealed.utf8)), let key = BlockKey(bytes) else {
-      throw StartFailure(
-        description:
-          "queue.encryption.keys: number \(i + 1) is no key of 32 bytes, written as 64 hexadecimal digits or "
-          + "as base64; `openssl rand -hex 32` makes one")
-    }
+    guard let key = blockKey(secret) else { throw StartFailure(description: keyFault(secret, number: i + 1) ?? "") }
     keys.append(key)
   }
   return keys
+}
+
+private func blockKey(_ secret: Secret) -> BlockKey? { keyBytes(Array(secret.revealed.utf8)).flatMap { BlockKey($0) } }
+
+/// What is wrong with a key; nil where nothing is.
+func keyFault(_ secret: Secret, number: Int) -> String? {
+  guard blockKey(secret) == nil else { return nil }
+  return
+    "queue.encryption.keys: number \(number) is no key of 32 bytes, written as 64 hexadecimal digits or as base64"
 }
 
 func keyBytes(_ text: [UInt8]) -> [UInt8]? {

@@ -52,7 +52,7 @@ extension Daemon {
     }
     let whole = kept.map(\.compiled) + candidates.map(\.compiled)
     PipelineFile.checkIDs(of: whole.map(\.file), problems: problems)
-    checkPorts(of: whole, problems: problems)
+    checkPorts(of: whole, api: configuration.settings.daemon, problems: problems)
     guard !problems.hasErrors else { return refuse(problems, of: candidates.map(\.compiled.id)) }
 
     let names = Set(whole.map(\.id))
@@ -85,6 +85,7 @@ extension Daemon {
         registry: .all, services: configuration.services(for: file, resolves: true),
         variables: configuration.variables),
       problems: problems)
+    if let compiled { checkOutputs(of: compiled, problems: problems) }
     return problems.hasErrors ? nil : compiled
   }
 
@@ -123,25 +124,35 @@ extension Daemon {
           "folder": .text(old.runtime.queue.statistics.folder),
         ])
     }
-    for candidate in candidates {
+    let taken = candidates.filter { candidate in
       let before = stopped.first { $0.old.compiled.id == candidate.compiled.id }
-      take(candidate, insteadOf: before?.old, queue: before?.queue)
+      return take(candidate, insteadOf: before?.old, queue: before?.queue)
     }
     startReplays()
+    let milliseconds = Int((Instant.now - began).ns / 1_000_000)
+    if taken.isEmpty, removed.isEmpty {
+      Log.info("reload.undone", "No changed pipeline file was taken over.", ["took_ms": .number(milliseconds)])
+      return
+    }
     Log.info(
       "reload.done", "Changed pipeline files were taken over.",
       [
+        "changed": .text((taken.map(\.compiled.id) + removed.map(\.compiled.id)).joined(separator: ",")),
         "pipelines": .text(state.pipelines.map(\.compiled.id).joined(separator: ",")),
-        "took_ms": .number(Int((Instant.now - began).ns / 1_000_000)),
+        "took_ms": .number(milliseconds),
       ])
   }
 
-  private func take(_ candidate: ReloadCandidate, insteadOf old: RunningPipeline?, queue: (any EventQueue)?) {
+  /// - Returns: Whether the new file's pipeline runs.
+  private func take(
+    _ candidate: ReloadCandidate, insteadOf old: RunningPipeline?, queue: (any EventQueue)?
+  ) -> Bool {
     let id = candidate.compiled.id
     do {
       let new = try bringUp(candidate.compiled, hash: candidate.hash, queue: queue)
       if let old { state.replace(old, by: new) } else { state.add(new) }
       state.countReload(of: id)
+      return true
     } catch {
       state.countReload(of: id, failure: "\(error)")
       Log.outcome(
@@ -150,7 +161,7 @@ extension Daemon {
           "pipeline": .text(id), "reason": .text("\(error)"),
           "next": old == nil ? "mend it and reload again" : "the pipeline as it was is started again",
         ])
-      guard let old else { return }
+      guard let old else { return false }
       do {
         state.replace(old, by: try bringUp(old.compiled, hash: old.hash, queue: queue))
       } catch {
@@ -162,6 +173,7 @@ extension Daemon {
             "next": "mend the cause and reload again; what was acknowledged is in the queue",
           ])
       }
+      return false
     }
   }
 

@@ -51,6 +51,9 @@ public struct ListenerConfiguration: Sendable {
     self.host = host
     self.port = port
   }
+
+  /// Looks the host up as listening does; blocks.
+  public func resolve() throws(ListenError) { _ = try SocketAddress.resolve(host: host, port: port) }
 }
 
 /// A listening socket. `init` binds and listens; connections are taken from `start` on.

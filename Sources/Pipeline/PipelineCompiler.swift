@@ -16,6 +16,8 @@ package struct CompiledPipeline: Sendable {
   package let steps: [Step]
   package let inputs: [CompiledInput]
   package let outputs: [OutputStep]
+  /// No output stands in the file, or their conditions are never true.
+  package let lacksOutputs: Bool
   /// The kinds of filters that there are, for decoding that parses.
   package let filters: [String: FilterKind]
 }
@@ -72,15 +74,16 @@ extension CompiledPipeline {
       registry: environment.registry, pipelineID: file.id, ecs: ecs, services: environment.services,
       variables: environment.variables, problems: problems)
     let steps = parts.contains(.filters) ? compile(file.filters, builder) : []
+    var unreachable = 0
     let outputs =
       parts.contains(.outputs)
-      ? file.outputs.compactMap { output($0, file, builder, environment, problems) } : []
+      ? file.outputs.compactMap { output($0, file, builder, environment, problems, unreachable: &unreachable) } : []
     let inputs =
       parts.contains(.inputs) ? file.inputs.compactMap { input($0, file, builder, environment, problems) } : []
     guard !problems.all[before...].contains(where: { $0.severity == .error }) else { return nil }
     return CompiledPipeline(
       id: file.id, file: file, settings: settings, ecs: ecs, steps: steps, inputs: inputs, outputs: outputs,
-      filters: environment.registry.filters)
+      lacksOutputs: unreachable == file.outputs.count, filters: environment.registry.filters)
   }
 
   private static func compile(_ steps: [PipelineStep], _ builder: StepBuilder) -> [Step] {
@@ -99,13 +102,14 @@ extension CompiledPipeline {
 
   private static func output(
     _ step: PluginStep, _ file: PipelineFile, _ builder: StepBuilder, _ environment: CompileEnvironment,
-    _ problems: Problems
+    _ problems: Problems, unreachable: inout Int
   ) -> OutputStep? {
     guard let kind = environment.registry.outputs[step.plugin] else {
       builder.unknown("output", step.plugin, step.position, among: environment.registry.outputs.keys)
       return nil
     }
     let condition = step.condition.flatMap(builder.condition)
+    if condition?.constantValue == false { unreachable += 1 }
     if step.condition != nil, condition == nil || condition?.constantValue == false { return nil }
     let context = OutputContext(
       pipelineID: file.id, stepID: step.id, position: step.position, ecs: builder.mode(step.options),

@@ -27,6 +27,52 @@ import Testing
     #expect(daemon.stop(signal) == 0, "\(daemon.log)")
   }
 
+  @Test func `signals that come right behind the start wait until the daemon takes them`() throws {
+    let folder = TemporaryFolder()
+    let file = try pipeline(folder)
+    for round in 0..<6 {
+      let daemon = try RunningDaemon(in: folder, pipeline: file, waits: false)
+      let id = daemon.process.processIdentifier
+      #expect(waitUntil { blocksHUP(id) })
+      kill(id, SIGHUP)
+      if round.isMultiple(of: 2) {
+        #expect(waitUntil { daemon.log.contains("[reload.unchanged]") }, "\(daemon.log)")
+      }
+      #expect(daemon.stop(round.isMultiple(of: 3) ? SIGINT : SIGTERM) == 0, "\(daemon.log)")
+    }
+  }
+
+  /// `run --help` cannot write its page into a full pipe and so stands before all that the daemon does.
+  @Test func `signals wait before the command line is read`() throws {
+    let pipe = Pipe()
+    let descriptor = pipe.fileHandleForWriting.fileDescriptor
+    let flags = fcntl(descriptor, F_GETFL)
+    _ = fcntl(descriptor, F_SETFL, flags | O_NONBLOCK)
+    let filling = [UInt8](repeating: 32, count: 4096)
+    while write(descriptor, filling, filling.count) > 0 {}
+    _ = fcntl(descriptor, F_SETFL, flags)
+    let process = Process()
+    process.executableURL = URL(filePath: sluiceProgram)
+    process.arguments = ["run", "--help"]
+    process.standardOutput = pipe
+    try process.run()
+    #expect(waitUntil { blocksHUP(process.processIdentifier) })
+    kill(process.processIdentifier, SIGHUP)
+    kill(process.processIdentifier, SIGTERM)
+    try? pipe.fileHandleForWriting.close()
+    let page = try pipe.fileHandleForReading.readToEnd() ?? Data()
+    process.waitUntilExit()
+    #expect(process.terminationReason == .exit && process.terminationStatus == 0)
+    #expect(String(decoding: page, as: UTF8.self).contains("sluice run"))
+  }
+
+  private func blocksHUP(_ process: Int32) -> Bool {
+    let status = (try? String(contentsOfFile: "/proc/\(process)/status", encoding: .utf8)) ?? ""
+    let line = status.split(separator: "\n").first { $0.hasPrefix("SigBlk:") }
+    let mask = line.flatMap { UInt64($0.dropFirst(7).trimmingCharacters(in: .whitespaces), radix: 16) }
+    return (mask ?? 0) & 1 << UInt64(SIGHUP - 1) != 0
+  }
+
   @Test func `a second daemon on the same folder is refused, and the first goes on`() throws {
     let folder = TemporaryFolder()
     let daemon = try RunningDaemon(in: folder, pipeline: pipeline(folder))
@@ -102,6 +148,8 @@ import Testing
       in: other, pipeline: pipeline(other), settings: ["api.http.port=\(daemon.port("api"))"], waits: false)
     second.process.waitUntilExit()
     #expect(second.process.terminationStatus == 1 && !second.log.contains("input.listening"), "\(second.log)")
+    #expect(second.log.contains("The daemon could not start. reason="), "\(second.log)")
+    #expect(!second.log.contains("in the queue"), "\(second.log)")
     #expect(daemon.stop() == 0)
   }
 
@@ -169,6 +217,45 @@ import Testing
     #expect(old.status == 1 && old.output.contains("TLSv1.2"), "\(old)")
   }
 
+  /// What ends a start must be told by a check, in the same words.
+  @Test(arguments: [
+    ("", [], "p.yml:1:1: error: the pipeline 'p' has no output that can ever be reached; add one below 'outputs:'"),
+    (
+      "outputs: []", [],
+      "p.yml:1:1: error: the pipeline 'p' has no output that can ever be reached; add one below 'outputs:'"
+    ),
+    (
+      "outputs:\n  - { stdout: {}, when: '1 == 2' }", [],
+      "p.yml:1:1: error: the pipeline 'p' has no output that can ever be reached; the conditions of all outputs are "
+        + "never true"
+    ),
+    (
+      "outputs: [stdout: {}]", ["queue.encryption.keys: [abc]"],
+      "s.yml:2:25: error: queue.encryption.keys: number 1 is no key of 32 bytes, written as 64 hexadecimal digits or "
+        + "as base64; `openssl rand -hex 32` makes one"
+    ),
+    (
+      "outputs: [stdout: {}]", ["api.http.port: 9731"],
+      "p.yml:2:13: error: port 9731 is that of Sluice's own monitoring API; choose another one here, or with "
+        + "'api.http.port'"
+    ),
+    (
+      "outputs: [stdout: {}]", ["api.http.host: nonsense.invalid"],
+      "s.yml:2:16: error: the monitoring API cannot find the address of host 'nonsense.invalid'"
+    ),
+  ]) func `check tells what a start would end with`(outputs: String, settings: [String], told: String) throws {
+    let folder = TemporaryFolder()
+    _ = try folder.write("pipeline: { id: p }\ninputs: [ { tcp: { port: 9731 } } ]\n" + outputs, to: "p.yml")
+    let base = "path.data: \(folder.path)/data\n"
+    _ = try folder.write((base + settings.joined()) + "\n", to: "s.yml")
+    let arguments = ["-c", "s.yml", "-p", "p.yml"]
+    let resolves = told.contains("nonsense.invalid")
+    let checked = try run(sluiceProgram, ["check"] + (resolves ? ["--resolve"] : []) + arguments, folder: folder.path)
+    #expect(checked.status == 1 && checked.lines.contains { $0.hasPrefix(told) }, "\(checked)")
+    let started = try run(sluiceProgram, ["run"] + arguments, folder: folder.path)
+    #expect(started.status == 1 && started.errors.contains(told), "\(started)")
+  }
+
   @Test func `help explains the settings`() throws {
     let page = try run(sluiceProgram, ["help", "settings"])
     #expect(page.status == 0)
@@ -207,6 +294,20 @@ import Testing
     #expect(check.status == 1 && check.output.contains("1 records lost"), "\(check)")
     let dump = try command("dump", "--all")
     #expect(dump.status == 1 && dump.errors.contains("1 records lost") && dump.lines.count == 39, "\(dump)")
+    #expect(check.output.contains("'sluice queue repair' does it at once"), "\(check)")
+    // A repair makes it known; what can be read stays, and other damage at the same place is new.
+    let repaired = try command("repair")
+    #expect(repaired.status == 0 && repaired.output.contains("copied to"), "\(repaired)")
+    let known = try command("check")
+    #expect(known.status == 0 && known.output.contains("1 records lost; known, and set aside"), "\(known)")
+    #expect(known.output.contains("all else is well") && !known.output.contains("repair"), "\(known)")
+    #expect(try command("repair").output.contains("nothing to repair"))
+    #expect(try command("dump", "--all").lines.count == 39)
+    bytes[place + 1] = 1
+    try Data(bytes).write(to: URL(filePath: queue + "/" + segment))
+    #expect(try command("check").status == 1)
+    #expect(try command("repair").status == 0)
+    #expect(try command("check").status == 0)
     #expect(try run(sluiceProgram, ["queue", "stats", "--folder", folder.path + "/none"]).status == 1)
   }
 

@@ -117,12 +117,14 @@ import Testing
     let folder = TemporaryFolder()
     let file = try folder.write(text(folder, "old"), to: "small.yml")
     let daemon = try RunningDaemon(in: folder, pipeline: file)
-    let api = try daemon.port("api")
+    let api = try daemon.port("api")  // it was asked for as 0, so that nobody can tell before the start
     _ = try folder.write(
       text(folder, "new").replacingOccurrences(of: "port: 0", with: "port: \(api)"), to: "small.yml")
     reload(daemon)
-    #expect(waitUntil { lines(daemon, "reload.done") == 1 }, "\(daemon.log)")
-    #expect(lines(daemon, "reload.failed") == 1 && daemon.log.contains("another program listens there"))
+    #expect(waitUntil { lines(daemon, "reload.undone") == 1 }, "\(daemon.log)")
+    #expect(
+      lines(daemon, "reload.done") == 0 && lines(daemon, "reload.failed") == 1
+        && daemon.log.contains("another program listens there"))
     #expect(send(1, daemon))
     #expect(try waitUntil { try events(folder).map(\.mark) == ["old"] })
     let reloads = try #require(try pipeline(daemon)["reloads"] as? [String: Any])

@@ -35,9 +35,14 @@ final class MonitoringServer: @unchecked Sendable {  // unchecked: written by `s
     let settings = daemon.configuration.settings.daemon
     ports = settings.apiPort.ports
     tls = try apiTLS(settings)
-    let isGuarded = tls != nil && settings.apiAuthentication == .basic
-    host = settings.apiHost ?? (isGuarded ? "0.0.0.0" : "127.0.0.1")
+    host = MonitoringServer.host(settings)
     service = MonitoringService(daemon, host: host)
+  }
+
+  /// The address on which the API listens with these settings.
+  static func host(_ settings: DaemonSettings) -> String {
+    let isGuarded = settings.apiTLS && settings.apiAuthentication == .basic
+    return settings.apiHost ?? (isGuarded ? "0.0.0.0" : "127.0.0.1")
   }
 
   /// Binds the first free port of the range.
