@@ -31,7 +31,7 @@ import Testing
     let folder = TemporaryFolder()
     let file = try pipeline(folder)
     for round in 0..<6 {
-      let daemon = try RunningDaemon(in: folder, pipeline: file, waits: false)
+      let daemon = try withoutBlocked { try RunningDaemon(in: folder, pipeline: file, waits: false) }
       let id = daemon.process.processIdentifier
       #expect(waitUntil { blocksHUP(id) })
       kill(id, SIGHUP)
@@ -55,7 +55,7 @@ import Testing
     process.executableURL = URL(filePath: sluiceProgram)
     process.arguments = ["run", "--help"]
     process.standardOutput = pipe
-    try process.run()
+    try withoutBlocked { try process.run() }
     #expect(waitUntil { blocksHUP(process.processIdentifier) })
     kill(process.processIdentifier, SIGHUP)
     kill(process.processIdentifier, SIGTERM)
@@ -64,6 +64,16 @@ import Testing
     process.waitUntilExit()
     #expect(process.terminationReason == .exit && process.terminationStatus == 0)
     #expect(String(decoding: page, as: UTF8.self).contains("sluice run"))
+  }
+
+  /// The threads of tests block signals, and a process that is started inherits that.
+  private func withoutBlocked<Result>(_ body: () throws -> Result) rethrows -> Result {
+    var none = sigset_t()
+    var before = sigset_t()
+    sigemptyset(&none)
+    pthread_sigmask(SIG_SETMASK, &none, &before)
+    defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
+    return try body()
   }
 
   private func blocksHUP(_ process: Int32) -> Bool {
