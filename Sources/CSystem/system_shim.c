@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -67,6 +68,11 @@ int64_t sys_cpu_ns(void) {
   struct timespec t;
   if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t) != 0) return -1;
   return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+int64_t sys_file_system(const char *path) {
+  struct statfs info;
+  return statfs(path, &info) == 0 ? (int64_t)(uint32_t)info.f_type : -1;
 }
 
 struct thread_start {

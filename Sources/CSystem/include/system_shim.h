@@ -25,6 +25,8 @@ int sys_exit_status(int status);
 int sys_raise_open_files(void);
 /// CPU time of this process in nanoseconds, user and system together.
 int64_t sys_cpu_ns(void);
+/// The number of the kind of file system that `path` lies on (statfs(2)); -1 where it cannot be told.
+int64_t sys_file_system(const char *path);
 /// Starts a detached thread with a name (at most 15 bytes) and a stack; 0, or an error number.
 int sys_start_thread(const char *name, size_t stack_bytes, void (*body)(void *), void *context);
 /// Sends a datagram to the Unix socket `path`; a leading `@` means the abstract namespace.

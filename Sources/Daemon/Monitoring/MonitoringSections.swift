@@ -384,7 +384,7 @@ private func queueSection(_ text: inout JSONText, _ pipeline: RunningPipeline) {
       $0.object("data") {
         $0.member("path", queue.folder)
         $0.member("free_space_in_bytes", queue.freeBytes > 0 ? queue.freeBytes : freeBytes(of: queue.folder))
-        if let type = fileSystemType(of: queue.folder) { $0.member("storage_type", type) }
+        $0.member("storage_type", fileSystemType(of: queue.folder))
       }
       $0.member("events", queue.events)
     }

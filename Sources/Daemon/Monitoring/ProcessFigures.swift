@@ -1,5 +1,6 @@
 //  What the system says about this process, read from /proc.
 
+internal import CSystem
 internal import Diagnostics
 internal import Glibc
 internal import PluginKit
@@ -112,8 +113,9 @@ struct ControlGroup {
   }
 }
 
-/// The kind of file system that a folder lies on, as /proc/self/mounts names it.
-func fileSystemType(of folder: String) -> String? {
+/// The kind of file system that a folder lies on, as /proc/self/mounts names it; by its number where the mount is out of
+/// sight, as in a changed root.
+func fileSystemType(of folder: String) -> String {
   var best: (length: Int, type: String)?
   for line in ProcessFigures.lines("/proc/self/mounts") {
     let words = line.split(separator: " ")
@@ -122,7 +124,13 @@ func fileSystemType(of folder: String) -> String? {
     let isAbove = place == "/" || folder == place || folder.hasPrefix(place + "/")
     if isAbove, place.utf8.count >= best?.length ?? 0 { best = (place.utf8.count, String(words[2])) }
   }
-  return best?.type
+  if let best { return best.type }
+  let number = sys_file_system(folder)
+  let names: [Int64: String] = [
+    0xef53: "ext4", 0x5846_5342: "xfs", 0x9123_683e: "btrfs", 0x0102_1994: "tmpfs", 0x794c_7630: "overlay",
+    0x6969: "nfs", 0x2fc1_2fc1: "zfs", 0xf2f5_2010: "f2fs",
+  ]
+  return names[number] ?? (number < 0 ? "unknown" : "0x" + String(number, radix: 16))
 }
 
 /// Bytes that the file system of a folder has free for this process.
