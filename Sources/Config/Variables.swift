@@ -1,7 +1,8 @@
 //  Variables in scalar values: `${VAR}`, `${VAR:default}`, `${file:PATH}`, `${credential:NAME}`, and `$${VAR}` for the
 //  literal. They are replaced after YAML is read, so a value never changes the structure of a file, whatever it holds.
 //
-//  A default reaches to its closing brace and may hold further variables: `${FIRST:${SECOND:}}`.
+//  A default reaches to its closing brace and may hold further variables: `${FIRST:${SECOND:}}`. `${!VAR:text}` is the text
+//  where VAR is not set or empty, and nothing otherwise: a second choice that gives way to another variable.
 
 public import Diagnostics
 internal import Glibc
@@ -93,7 +94,8 @@ public struct VariableSource: Sendable {
     _ problems: Problems
   ) {
     let name = String(decoding: variable.name, as: UTF8.self)
-    if let rest = variable.rest, name == "file" || name == "credential" {
+    if variable.isNegated, environment[name]?.isEmpty == false { return }
+    if !variable.isNegated, let rest = variable.rest, name == "file" || name == "credential" {
       result.isSecret = true
       guard opensFiles else {
         result.isUnresolved = true
@@ -105,7 +107,7 @@ public struct VariableSource: Sendable {
       } else {
         result.isUnresolved = true
       }
-    } else if let value = environment[name] {
+    } else if !variable.isNegated, let value = environment[name] {
       out += value.utf8
     } else if let rest = variable.rest {
       if depth < 16 {
@@ -154,8 +156,9 @@ public struct VariableSource: Sendable {
     }
   }
 
-  /// `${NAME}` or `${NAME:rest}` at an index.
+  /// `${NAME}`, `${NAME:rest}` or `${!NAME:rest}` at an index.
   private struct Variable {
+    var isNegated = false
     var name: ArraySlice<UInt8>
     var rest: ArraySlice<UInt8>?
     var end: Int
@@ -165,10 +168,15 @@ public struct VariableSource: Sendable {
         return nil
       }
       var index = start + 2
+      if text[index] == UInt8(ascii: "!") {
+        isNegated = true
+        index += 1
+      }
+      let nameStart = index
       while index < text.endIndex, Self.isNameByte(text[index]) { index += 1 }
-      name = text[(start + 2)..<index]
+      name = text[nameStart..<index]
       guard let first = name.first, !(48...57).contains(first), index < text.endIndex else { return nil }
-      if text[index] == UInt8(ascii: "}") {
+      if text[index] == UInt8(ascii: "}"), !isNegated {
         end = index + 1
         return
       }

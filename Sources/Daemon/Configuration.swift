@@ -105,7 +105,10 @@ package struct Configuration: Sendable {
   package static func absolute(_ path: String) -> String {
     guard !path.hasPrefix("/"), let here = getcwd(nil, 0) else { return path }
     defer { free(here) }
-    return String(cString: here) + "/" + path
+    var rest = path[...]
+    while rest.hasPrefix("./") { rest = rest.dropFirst(2).drop { $0 == "/" } }
+    let folder = String(cString: here)
+    return (folder == "/" ? "" : folder) + "/" + rest
   }
 
   package static func folder(of path: String) -> String {

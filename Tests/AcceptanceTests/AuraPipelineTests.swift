@@ -56,6 +56,14 @@ import Testing
       "Basic " + Base64.encode(Array("ann:secret".utf8))
     ),
     (["ELK_USERNAME": "ann", "ELK_PASSWORD": "secret"], "Basic " + Base64.encode(Array("ann:secret".utf8))),
+    // An API key wins over the second choice.
+    (
+      ["ELK_USERNAME": "ann", "ELK_PASSWORD": "secret", "ELASTICSEARCH_API_KEY": "aWQ6a2V5"], "ApiKey aWQ6a2V5"
+    ),
+    (
+      ["ELK_USERNAME": "ann", "ELK_PASSWORD": "secret", "ELASTICSEARCH_API_KEY": ""],
+      "Basic " + Base64.encode(Array("ann:secret".utf8))
+    ),
   ]
 
   @Test(arguments: credentials)

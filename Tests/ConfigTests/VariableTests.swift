@@ -14,6 +14,8 @@ import Testing
     ("$$${HOST}", "$${HOST}"), ("$${HOST:x}${HOST}", "${HOST:x}es1"), ("${1A:x}", "${1A:x}"), ("${A-B:x}", "${A-B:x}"),
     ("${}", "${}"), ("a$", "a$"), ("${HOST", "${HOST"), ("^\\$${1}", "^\\$${1}"), ("${BAD}", "x: [${HOST}]"),
     ("${NONE:${HOST}}", "es1"), ("${NONE:${NONE2:${NONE3:last}}}!", "last!"),
+    ("${!HOST:x}", ""), ("${!NONE:x}", "x"), ("${!EMPTY:${HOST}}", "es1"), ("${NONE:${!HOST:${NONE2}}}", ""),
+    ("${!HOST}", "${!HOST}"), ("${!:x}", "${!:x}"),
   ])
   func `a variable is replaced once`(text: String, expected: String) {
     let problems = Problems()

@@ -66,6 +66,7 @@ import Testing
     #expect(cured(#"{"a.b":[true]}"#, "a.b", "long", .rename) == #"{"a.b_boolean":[true]}"#)
     #expect(cured(#"{"t":{"b":1}}"#, "t", "text", .rename) == #"{"t_object":{"b":1}}"#)
     #expect(cured(#"{"t.b":1}"#, "t", "text", .rename) == #"{"t.b_number":1}"#)
+    #expect(cured(#"{"n":"many","n_text":"kept"}"#, "n", "long", .rename) == #"{"n_text":"kept","n_text_":"many"}"#)
   }
 
   @Test func `a document that is refused again and again becomes a dead letter`() throws {

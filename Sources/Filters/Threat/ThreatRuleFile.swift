@@ -44,10 +44,21 @@ private struct ThreatRuleReader {
     self.problems = problems
   }
 
+  /// Digits and dots, or colons and hexadecimal digits, with the length of a prefix: no user has such a name.
+  private static func looksLikeNetwork(_ text: String) -> Bool {
+    let parts = text.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
+    guard parts.count == 2, let address = parts.first else { return false }
+    let isHex = address.allSatisfy { (48...58).contains($0) || (97...102).contains($0 | 32) || $0 == UInt8(ascii: ".") }
+    return isHex && (address.contains(UInt8(ascii: ".")) || address.contains(UInt8(ascii: ":")))
+  }
+
   mutating func read(_ root: YAMLNode, allow: [String]) -> ThreatRules? {
     check(root, keys: ["rules", "allow"], what: "the file")
     var networks = allow.compactMap { IPNetwork(text: $0) }
     var users = allow.filter { IPNetwork(text: $0) == nil }
+    for text in users where Self.looksLikeNetwork(text) {
+      fail(root, "'\(text)' of the option 'allow' is no network; write 10.0.0.0/8 or 2001:db8::/32")
+    }
     if let allow = root["allow"], !allow.isEmpty {
       check(allow, keys: ["networks", "users"], what: "allow")
       for node in list(allow["networks"]) {

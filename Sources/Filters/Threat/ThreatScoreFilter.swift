@@ -97,7 +97,9 @@ struct ThreatScoreFilter: FilterPlugin {
     } catch {
       throw BuildFailure(
         "rules", "the threat rules '\(path)' cannot be read: \(error.reason)", code: "threat.rules-missing",
-        hint: "give the path of a rules file; one ships as config/threat-rules.yml")
+        hint: settings.rules == nil
+          ? "the file is looked for beside the settings; name these with -c, or give the rules' path as 'rules'"
+          : "give the path of a rules file; one ships as config/threat-rules.yml")
     }
     let within = settings.window.map { UInt32(clamping: $0.components.seconds) }
     guard

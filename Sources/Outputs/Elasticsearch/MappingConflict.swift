@@ -105,7 +105,9 @@ struct MappingConflict: Equatable {
       guard let bits = coerced(value, event) else { return nil }
       value.replace(with: bits)
     default:
-      let name = String(decoding: value.key.bytes, as: UTF8.self) + "_" + Self.kind(value)
+      var name = String(decoding: value.key.bytes, as: UTF8.self) + "_" + Self.kind(value)
+      // A field that has this name already is not overwritten.
+      while parent[name] != nil { name += "_" }
       let bits = value.copied()
       value.remove(from: parent)
       Array(name.utf8).withUnsafeBytes { parent.set(event.makeKey(event.copy($0)), bits) }
