@@ -56,6 +56,7 @@ public enum FieldList {
       ("agent.name", name), ("agent.type", name), ("agent.version", name), ("agent.id", name),
       ("agent.ephemeral_id", name), ("agent.hostname", name), ("container.id", name), ("container.name", name),
       ("container.image.name", name), ("log.offset", .number("long")), ("log.flags", name), ("log.level", .keyword(32)),
+      ("log.original", .kept),
       ("log.file.path", .keyword(1024)), ("log.file.inode", name), ("log.file.device_id", name),
       ("input.type", name), ("event.dataset", name), ("event.module", name), ("event.category", name),
       ("event.action", name), ("event.outcome", name), ("event.duration", .number("long")), ("event.ingested", .date),

@@ -77,6 +77,22 @@ import Testing
     #expect(daemon.stop() == 0)
   }
 
+  @Test func `a field that the index cannot take is renamed, and its event is indexed`() throws {
+    let server = try BulkEndpoint { _, _ in
+      .refuse(
+        status: 400, type: "document_parsing_exception", text: #""host":["#,
+        reason: "object mapping for [host] tried to parse field [null] as object, but found a concrete value")
+    }
+    defer { server.stop() }
+    let daemon = try RunningDaemon(environment: ["ELASTICSEARCH_HOSTS": server.address])
+    let client = try TestClient(port: daemon.port("tcp-1"))
+    try client.send(#"{"message":"hello","host":["a"]}"# + "\n")
+    #expect(waitUntil { server.count == 1 }, "\(daemon.log)")
+    let document = server.documents.values.first.map { String(decoding: $0.source, as: UTF8.self) }
+    #expect(document?.contains(#""host_text":["a"]"#) == true && document?.contains(#""host":"#) == false)
+    #expect(daemon.stop() == 0)
+  }
+
   @Test func `a user and an API key together end the start at their place`() throws {
     let daemon = try RunningDaemon(
       environment: [

@@ -3,6 +3,7 @@
 internal import Diagnostics
 internal import Pipeline
 internal import PluginKit
+internal import Queue
 
 enum Health: Int, Comparable {
   case green, unknown, yellow, red
@@ -66,6 +67,7 @@ struct PipelineHealth {
     judgeUtilization()
     judgeOutputs(pipeline)
     judgeLetters(pipeline)
+    judgeQueue(pipeline)
   }
 
   private mutating func judgeUtilization() {
@@ -115,6 +117,18 @@ struct PipelineHealth {
         cause: "events lie in overflow queues: \(spilling.joined(separator: ", "))",
         action: "look at the place that the output writes to; give an output that is gone its id and hosts back",
         impactID: "overflow:impact:delayed_delivery", severity: 2, impact: "events of an output are late"))
+  }
+
+  private mutating func judgeQueue(_ pipeline: RunningPipeline) {
+    let figures = pipeline.runtime.queue.statistics
+    guard figures.damagedPlaces > 0 else { return }
+    diagnoses.append(
+      Diagnosis(
+        health: .red, id: "queue:diagnosis:damaged",
+        cause: "the queue was damaged in \(figures.damagedPlaces) places; \(figures.damagedEvents) events are lost",
+        action: "see the log for the files, check the disk, and restart once it is well",
+        impactID: "queue:impact:lost_events",
+        severity: 1, impact: "acknowledged events will not arrive"))
   }
 
   private mutating func judgeLetters(_ pipeline: RunningPipeline) {
